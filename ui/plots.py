@@ -1,0 +1,200 @@
+"""Figures of what a plan removes: pure functions from arrays to Plotly figures and the sentence each one shows.
+
+Every figure has one row a layer, the first layer on top, and the same row height and margins, so that eyes can travel
+from one to the next. Backgrounds are transparent; text and grid lines take the page's colours (assets/style.css).
+What goes is hatched or hollow, never only another hue.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ui.words import VARIANT_COLOURS, count, percent, significant, some
+
+KEPT, GONE = VARIANT_COLOURS["original"], VARIANT_COLOURS["pruned"]
+SCALE = "Viridis"                       # perceptually uniform and safe for colour-blind eyes
+NEURON_COLUMNS = 96                     # neurons are drawn as this many equal groups a layer
+
+Kept = Sequence[Sequence[int]]          # per original layer: the indices that stay (empty: the whole layer goes)
+
+
+def _row_height(layers: int) -> int:
+    return int(np.clip(420 / layers, 13, 30))
+
+
+def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer") -> go.Figure:
+    """The look all figures share."""
+    figure.update_layout(
+        height=_row_height(layers) * layers + 62, margin=dict(l=46, r=14, t=6, b=56), bargap=0.22, barmode="stack",
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=False, dragmode=False,
+        font=dict(family="system-ui, sans-serif", size=12, color="#808a9a"),
+        hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"))
+    figure.update_xaxes(title=dict(text=x_title, standoff=8), fixedrange=True, zeroline=False, showgrid=False)
+    figure.update_yaxes(title=dict(text=y_title, standoff=4), fixedrange=True, zeroline=False, showgrid=False,
+                        range=[layers - 0.5, -0.5], tickmode="array",
+                        tickvals=list(range(0, layers, 1 if layers <= 16 else 2)))
+    return figure
+
+
+def _hatch(gone: Sequence[bool], colours: tuple[str, str] = (KEPT, GONE)) -> dict:
+    """Bar markers: solid where a layer stays, hatched and hollow where it goes."""
+    return dict(color=["rgba(0,0,0,0)" if g else colours[0] for g in gone],
+                line=dict(color=[colours[1] if g else colours[0] for g in gone], width=1.2),
+                pattern=dict(shape=["/" if g else "" for g in gone], fgcolor=colours[1], size=6, solidity=0.35))
+
+
+def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
+    """What the bars show, in one sentence: what goes, or where the influence sits."""
+    layers, total = len(influence), float(np.sum(influence))
+    if removed:
+        share = float(np.sum(influence[list(removed)])) / total if total else 0.0
+        noun = f"Layer {some(removed)} carries" if len(removed) == 1 else f"Layers {some(removed)} carry"
+        return f"{noun} {percent(round(share, 2))} of the influence and {'goes' if len(removed) == 1 else 'go'}"
+    descending = np.cumsum(np.sort(influence)[::-1])
+    few = int(np.searchsorted(descending, 0.6 * total)) + 1
+    return f"{few} of {layers} layers carry {percent(round(float(descending[few - 1] / total), 2)) if total else '0%'}" \
+           " of the influence"
+
+
+def influence(values: np.ndarray, removed: Sequence[int], image: np.ndarray, text: np.ndarray) -> go.Figure:
+    """Block influence, one bar a layer; removed layers hatched. All arrays (L,), 1 − cosine similarity."""
+    layers, gone = len(values), set(removed)
+    hover = [f"<b>Layer {i}</b> {'goes' if i in gone else 'stays'}<br>It turns what passes through it by "
+             f"{significant(float(v))}<br>image tokens {significant(float(im))} · text tokens {significant(float(tx))}"
+             for i, (v, im, tx) in enumerate(zip(values, image, text, strict=True))]
+    figure = go.Figure(go.Bar(x=values, y=np.arange(layers), orientation="h", hovertext=hover, hoverinfo="text",
+                              marker=_hatch([i in gone for i in range(layers)])))
+    return _frame(figure, layers, "block influence (1 − cosine similarity)").update_xaxes(showgrid=True, rangemode="tozero")
+
+
+def _logs(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of unequal length as one (L, widest) array of log10 values, NaN past a row's end; zeros sink to the floor."""
+    table = np.full((len(rows), max(map(len, rows))), np.nan)
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    positive = table[np.isfinite(table) & (table > 0)]
+    floor = float(positive.min()) if positive.size else 1.0
+    return np.log10(np.maximum(table, floor))           # NaN stays NaN
+
+
+def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
+    """(L, widest) bool: True where an existing entry is not kept."""
+    gone = np.zeros((len(rows), max(map(len, rows))), dtype=bool)
+    for i, row in enumerate(rows):
+        gone[i, : len(row)] = True
+        gone[i, list(kept[i])] = False
+    return gone
+
+
+def _colourbar(low: float, high: float) -> dict:
+    return dict(tickvals=[low, high], ticktext=["goes first", "keeps"], thickness=10, outlinewidth=0, len=0.5,
+                lenmode="fraction", orientation="h", x=1, xanchor="right", y=0, yanchor="top", ypad=34, xpad=0,
+                ticklabelposition="outside", tickfont=dict(size=11))
+
+
+def _map(logs: np.ndarray, gone: np.ndarray, hover: list[list[str]], gap: float) -> list:
+    """Two heatmap layers on one scale: what stays in full colour, what goes faded (and crossed out by the caller)."""
+    low, high = float(np.nanmin(logs)), float(np.nanmax(logs))
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    shared = dict(colorscale=SCALE, zmin=low, zmax=high, xgap=gap, ygap=gap if gap > 1 else 2, hoverinfo="text",
+                  text=hover, hoverongaps=False)
+    return [go.Heatmap(z=np.where(gone, np.nan, logs), colorbar=_colourbar(low, high), **shared),
+            go.Heatmap(z=np.where(gone, logs, np.nan), opacity=0.22, showscale=False, **shared)]
+
+
+def heads_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
+    """How many heads go and how little of the importance they hold."""
+    total, gone = sum(map(len, scores)), _goes(scores, kept)
+    if not gone.any():
+        best = int(np.argmax([np.sum(row) for row in scores]))
+        return f"All {total} heads stay; layer {best}'s matter most"
+    importance = sum(float(np.sum(row)) for row in scores)
+    lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
+    share = lost / importance if importance else 0.0
+    return f"{int(gone.sum())} of {total} heads go; they hold {percent(round(share, 3))} of the heads' importance"
+
+
+def heads(scores: Sequence[np.ndarray], kept: Kept, group: int = 1) -> go.Figure:
+    """Head importance, layers × heads; removed heads faded and crossed out.
+
+    `scores`: per layer (heads,), or (key/value groups,) where `group` > 1 query heads share one key/value head.
+    """
+    logs, gone = _logs(scores), _goes(scores, kept)
+    what = "head" if group == 1 else f"group of {group} heads"
+    hover = [[f"<b>Layer {i}, {what} {j}</b> {'goes' if gone[i, j] else 'stays'}<br>importance {significant(float(v))}, "
+              f"rank {int(np.sum(row > v)) + 1} of {len(row)} in its layer" for j, v in enumerate(row)]
+             + [""] * (logs.shape[1] - len(row)) for i, row in enumerate(scores)]
+    figure = go.Figure(_map(logs, gone, hover, 3))
+    ys, xs = np.nonzero(gone)
+    figure.add_scatter(x=xs, y=ys, mode="markers", hoverinfo="skip",
+                       marker=dict(symbol="x-thin", size=7, line=dict(width=1.6, color=GONE)))
+    figure.update_xaxes(tickmode="array", tickvals=list(range(0, logs.shape[1], 1 if logs.shape[1] <= 12 else 4)))
+    return _frame(figure, len(scores), "head" if group == 1 else "key/value group").update_xaxes(
+        range=[-0.5, logs.shape[1] - 0.5], title=dict(standoff=6), automargin=False)
+
+
+def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
+    """How many neurons go and how little of the importance they hold."""
+    gone = _goes(scores, kept)
+    total = sum(map(len, scores))
+    importance = sum(float(np.sum(row)) for row in scores)
+    if not gone.any():
+        top = sum(float(np.sum(np.sort(row)[-len(row) // 10:])) for row in scores)
+        return f"All {total:,} neurons stay; the top tenth holds " \
+               f"{percent(round(top / importance if importance else 0.0, 2))} of their importance"
+    lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
+    return f"{percent(round(gone.sum() / total, 2))} of the neurons go; they hold " \
+           f"{percent(round(lost / importance if importance else 0.0, 3))} of the neurons' importance"
+
+
+def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
+    """Neuron importance, each layer's neurons sorted from least to most important, in equal groups.
+
+    A group's colour is its mean importance; a group of which more than half goes is faded, and the cut is marked.
+    """
+    columns = min(NEURON_COLUMNS, min(map(len, scores)))
+    means, gone, hover = np.empty((len(scores), columns)), np.zeros((len(scores), columns), dtype=bool), []
+    cuts = np.empty(len(scores))
+    for i, row in enumerate(scores):
+        stays = np.zeros(len(row), dtype=bool)
+        stays[list(kept[i])] = True
+        order = np.lexsort((row, stays)) if stays.any() else np.argsort(row)    # what goes first, then by importance
+        parts = np.array_split(order, columns)
+        means[i] = [row[part].mean() for part in parts]
+        gone[i] = [(~stays[part]).mean() > 0.5 for part in parts]
+        cuts[i] = (1 - stays.mean()) * columns - 0.5
+        hover.append([f"<b>Layer {i}</b>: {percent(round(1 - stays.mean(), 3))} of its {len(row):,} neurons go<br>"
+                      f"this group of {len(part)} {'goes' if gone[i, j] else 'stays'}, mean importance "
+                      f"{significant(float(means[i, j]))}" for j, part in enumerate(parts)])
+    figure = go.Figure(_map(_logs(list(means)), gone, hover, 0))
+    for i, cut in enumerate(cuts):
+        if cut > -0.5:
+            figure.add_shape(type="line", x0=cut, x1=cut, y0=i - 0.5, y1=i + 0.5, line=dict(color=GONE, width=2.5))
+    figure = _frame(figure, len(scores), "each layer's neurons, least important first")
+    return figure.update_xaxes(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(standoff=14))
+
+
+def network_finding(before: int, after: int) -> str:
+    """The decoder's size in one sentence."""
+    if before == after:
+        return f"All {count(before)} parameters of the decoder layers stay"
+    return f"{percent(round((before - after) / before, 3))} of the decoder layers' {count(before)} parameters go"
+
+
+def network(attention: np.ndarray, mlp: np.ndarray, attention_kept: np.ndarray, mlp_kept: np.ndarray) -> go.Figure:
+    """The decoder to scale: one bar a layer, attention then MLP, its length the parameters; what goes is hollow.
+
+    All arrays (L,), in parameters.
+    """
+    layers = len(attention)
+    figure = go.Figure()
+    y = np.arange(layers)
+    for name, whole, stays, colour in (("attention", attention, attention_kept, "#475569"), ("MLP", mlp, mlp_kept, "#94a3b8")):
+        for part, values in (("stays", stays), ("goes", whole - stays)):
+            hover = [f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
+                     for i, (s, w) in enumerate(zip(stays, whole, strict=True))]
+            figure.add_bar(x=values, y=y, orientation="h", hovertext=hover, hoverinfo="text", name=f"{name} {part}",
+                           marker=_hatch([part == "goes"] * layers, (colour, GONE)))
+    return _frame(figure, layers, "parameters: attention (dark), MLP (light)")
