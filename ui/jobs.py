@@ -33,19 +33,25 @@ def turn(cancelled: threading.Event):
         _turn.release()
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """One piece of long work and how far it is. Written by its own thread, read by any."""
+    """One piece of long work and how far it is. Written by its own thread, read by any.
+
+    Once started, `work(report)` runs in a thread, when it is its turn. However it ends, `then(end)` follows in that
+    thread ("done", "failed" or "cancelled"), and only after it does `state` say so.
+    """
 
     title: str                      # a verb phrase for the person: "Calibrate pocket-llava"
+    work: Callable[[Report], Any] = field(repr=False)
+    then: Callable[[str], None] = field(default=lambda end: None, repr=False)
     state: str = "waiting"          # waiting → running → done | failed | cancelled
     stage: str = ""                 # what it is doing now
     fraction: float = 0.0           # 0…1, of the stage at hand
     text: str = ""                  # a detail of the stage
     error: str = ""                 # one clear sentence when failed
     result: Any = None
-    started: float | None = None    # time.monotonic() when the stage at hand began
-    wish_to_stop: threading.Event = field(default_factory=threading.Event)
+    stage_began: float = 0.0        # time.monotonic()
+    wish_to_stop: threading.Event = field(default_factory=threading.Event, repr=False)
     thread: threading.Thread | None = field(default=None, repr=False)
 
     @property
@@ -55,9 +61,15 @@ class Job:
     @property
     def seconds_left(self) -> float | None:
         """A guess from the stage's pace so far; None until there is a pace."""
-        if self.started is None or not 0.05 <= self.fraction < 1:
+        if not 0.05 <= self.fraction < 1:
             return None
-        return (time.monotonic() - self.started) * (1 - self.fraction) / self.fraction
+        return (time.monotonic() - self.stage_began) * (1 - self.fraction) / self.fraction
+
+    def start(self) -> "Job":
+        """Begin, in a thread of its own."""
+        self.thread = threading.Thread(target=self._run, name=self.title, daemon=True)
+        self.thread.start()
+        return self
 
     def cancel(self) -> None:
         """Ask the work to stop at its next event; what it had allocated goes with it."""
@@ -69,42 +81,30 @@ class Job:
             raise Cancelled("Cancelled.")
         if isinstance(event, Progress):
             if event.stage != self.stage:
-                self.started = time.monotonic()
+                self.stage_began = time.monotonic()
             self.stage, self.text = event.stage, event.text
             self.fraction = min(1.0, event.done / event.total) if event.total else 0.0
 
-
-def start(title: str, work: Callable[[Report], Any], then: Callable[[Job, str], None] = lambda job, end: None) -> Job:
-    """Run `work(report)` in its own thread, when it is its turn. However it ends, `then(job, end)` follows in that
-    thread ("done", "failed" or "cancelled"), and only after it does `job.state` say so.
-
-    A person's mistake (`LVLMError`) becomes the job's `error` as it stands; anything else is logged with its trace
-    and named shortly, so that the page never waits for a job that died.
-    """
-    job = Job(title)
-
-    def run() -> None:
+    def _run(self) -> None:
+        """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
+        named shortly, so that no page waits for a job that died."""
         try:
-            with turn(job.wish_to_stop):
-                job.state, job.started = "running", time.monotonic()
-                job.result = work(job.report)
-            outcome = "done"
+            with turn(self.wish_to_stop):
+                self.state, self.stage_began = "running", time.monotonic()
+                self.result = self.work(self.report)
+            end = "done"
         except Cancelled:
-            outcome = "cancelled"
+            end = "cancelled"
         except LVLMError as error:
-            outcome, job.error = "failed", str(error)
+            end, self.error = "failed", str(error)
         except MemoryError:
-            outcome, job.error = "failed", f"{title}: this machine has not enough memory. Pick a smaller model."
-        except Exception as error:                      # the last listener: the page must learn of every end
-            log.exception("job %r failed", title)
-            outcome, job.error = "failed", f"{title} failed: {type(error).__name__}: {error}"
-        if outcome == "done":
-            job.fraction = 1.0
+            end, self.error = "failed", f"{self.title}: this machine has not enough memory. Pick a smaller model."
+        except Exception as error:
+            log.exception("job %r failed", self.title)
+            end, self.error = "failed", f"{self.title} failed: {type(error).__name__}: {error}"
         try:
-            then(job, outcome)
+            self.then(end)
         finally:
-            job.state = outcome
-
-    job.thread = threading.Thread(target=run, name=title, daemon=True)
-    job.thread.start()
-    return job
+            self.fraction = 1.0 if end == "done" else self.fraction
+            self.work = self.then = None                # they hold models
+            self.state = end

@@ -26,7 +26,7 @@ def _row_height(layers: int) -> int:
 def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer") -> go.Figure:
     """The look all figures share."""
     figure.update_layout(
-        height=_row_height(layers) * layers + 62, margin=dict(l=46, r=14, t=6, b=56), bargap=0.22, barmode="stack",
+        height=_row_height(layers) * layers + 54, margin=dict(l=46, r=14, t=6, b=48), bargap=0.22, barmode="stack",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=False, dragmode=False,
         font=dict(family="system-ui, sans-serif", size=12, color="#808a9a"),
         hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"))
@@ -41,7 +41,7 @@ def _hatch(gone: Sequence[bool], colours: tuple[str, str] = (KEPT, GONE)) -> dic
     """Bar markers: solid where a layer stays, hatched and hollow where it goes."""
     return dict(color=["rgba(0,0,0,0)" if g else colours[0] for g in gone],
                 line=dict(color=[colours[1] if g else colours[0] for g in gone], width=1.2),
-                pattern=dict(shape=["/" if g else "" for g in gone], fgcolor=colours[1], size=6, solidity=0.35))
+                pattern=dict(shape=["/" if g else "" for g in gone], fgcolor=[colours[1]] * len(gone), size=6, solidity=0.35))
 
 
 def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
@@ -87,21 +87,15 @@ def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
     return gone
 
 
-def _colourbar(low: float, high: float) -> dict:
-    return dict(tickvals=[low, high], ticktext=["goes first", "keeps"], thickness=10, outlinewidth=0, len=0.5,
-                lenmode="fraction", orientation="h", x=1, xanchor="right", y=0, yanchor="top", ypad=34, xpad=0,
-                ticklabelposition="outside", tickfont=dict(size=11))
-
-
 def _map(logs: np.ndarray, gone: np.ndarray, hover: list[list[str]], gap: float) -> list:
     """Two heatmap layers on one scale: what stays in full colour, what goes faded (and crossed out by the caller)."""
     low, high = float(np.nanmin(logs)), float(np.nanmax(logs))
     if low == high:
         low, high = low - 0.5, high + 0.5
     shared = dict(colorscale=SCALE, zmin=low, zmax=high, xgap=gap, ygap=gap if gap > 1 else 2, hoverinfo="text",
-                  text=hover, hoverongaps=False)
-    return [go.Heatmap(z=np.where(gone, np.nan, logs), colorbar=_colourbar(low, high), **shared),
-            go.Heatmap(z=np.where(gone, logs, np.nan), opacity=0.22, showscale=False, **shared)]
+                  text=hover, hoverongaps=False, showscale=False)
+    return [go.Heatmap(z=np.where(gone, np.nan, logs), **shared),
+            go.Heatmap(z=np.where(gone, logs, np.nan), opacity=0.22, **shared)]
 
 
 def heads_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
@@ -132,7 +126,7 @@ def heads(scores: Sequence[np.ndarray], kept: Kept, group: int = 1) -> go.Figure
                        marker=dict(symbol="x-thin", size=7, line=dict(width=1.6, color=GONE)))
     figure.update_xaxes(tickmode="array", tickvals=list(range(0, logs.shape[1], 1 if logs.shape[1] <= 12 else 4)))
     return _frame(figure, len(scores), "head" if group == 1 else "key/value group").update_xaxes(
-        range=[-0.5, logs.shape[1] - 0.5], title=dict(standoff=6), automargin=False)
+        range=[-0.5, logs.shape[1] - 0.5], automargin=False)
 
 
 def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
@@ -161,7 +155,7 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
         stays = np.zeros(len(row), dtype=bool)
         stays[list(kept[i])] = True
         order = np.lexsort((row, stays)) if stays.any() else np.argsort(row)    # what goes first, then by importance
-        parts = np.array_split(order, columns)
+        parts = np.split(order, np.linspace(0, len(row), columns + 1).round().astype(int)[1:-1])
         means[i] = [row[part].mean() for part in parts]
         gone[i] = [(~stays[part]).mean() > 0.5 for part in parts]
         cuts[i] = (1 - stays.mean()) * columns - 0.5

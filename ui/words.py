@@ -99,6 +99,7 @@ def notice(text: str, kind: str = "info") -> str:
     return f'<div class="notice notice-{escape(kind)}" role="status">{escape(text)}</div>' if text else ""
 
 
-def heading(finding: str, how_to_read: str) -> str:
-    """A figure's title, which states what it shows, over a line on how to read it."""
-    return f'<div class="finding"><h3>{escape(finding)}</h3><p>{escape(how_to_read)}</p></div>'
+def heading(finding: str, how_to_read: str, scale: bool = False) -> str:
+    """A figure's title, which states what it shows, over a line on how to read it and, for maps, the colour scale."""
+    legend = '<span class="scale">goes first<i></i>keeps</span>' if scale else ""
+    return f'<div class="finding"><h3>{escape(finding)}</h3><p>{escape(how_to_read)} {legend}</p></div>'

@@ -1,0 +1,21 @@
+"""Starts the browser app."""
+
+import argparse
+import os
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Prune a vision-language model and talk to both, in a browser.")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--model", default="pocket-llava", help="catalogue name, hub id or folder to open with")
+    choice = parser.parse_args()
+
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"    # before gradio is imported
+    from ui.page import build_app, launch
+
+    launch(build_app(choice.model), choice.port, choice.host)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The whole page: rail and tabs on one desk, arrival and refresh, and the poll that follows long jobs."""
+
+import gradio as gr
+
+from lvlm import load
+from ui import chat, prune, rail
+from ui.theme import CSS, theme
+from ui.workspace import Desks, Shelf
+
+BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0         # between two looks at the desk
+# A tab keeps its key through a refresh and loses it when closed; pages on plain http have no crypto.randomUUID.
+DESK_KEY = """() => {
+  const name = "prunoscope-desk";
+  let key = sessionStorage.getItem(name);
+  if (!key) {
+    key = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
+    sessionStorage.setItem(name, key);
+  }
+  return [key];
+}"""
+
+
+def build_app(model: str) -> gr.Blocks:
+    """The page as Gradio blocks; every new visitor starts with `model`."""
+    desks = Desks(Shelf(load))
+    with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
+        desk_key = gr.Textbox(visible=False, elem_id="desk-key")
+        seen = gr.State(-1)
+        timer = gr.Timer(BUSY_SECONDS)
+        with gr.Sidebar(width=300, elem_id="rail"):
+            side, job = rail.build(desks, desk_key)
+        with gr.Tabs(selected="prune", elem_id="tabs") as tabs:
+            with gr.Tab("Prune", id="prune"):
+                prune_tab, to_chat = prune.build(desks, desk_key)
+            with gr.Tab("Chat", id="chat"):
+                chat_tab, follow, talking = chat.build(desks, desk_key)
+        to_chat.click(lambda: gr.Tabs(selected="chat"), None, tabs, queue=False, show_progress="hidden",
+                      api_visibility="private")
+
+        parts = [side, prune_tab, chat_tab]
+        outputs = [component for part in parts for component in part.outputs]
+        following = [timer, seen, *job.outputs]
+
+        def look(key: str, version: int) -> list:
+            """The job under way, and the whole desk again where it changed since this page last drew it."""
+            if not key:
+                return [gr.skip()] * (len(following) + len(outputs))
+            desk = desks.at(key)
+            if desk.shared is None and desk.job is None:
+                desk.open(model)
+            now = desk.version
+            drawn = [value for part in parts for value in part.draw(desk)] if now != version \
+                else [gr.skip()] * len(outputs)
+            return [gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS), now, *job.draw(desk), *drawn]
+
+        def arrive(key: str) -> list:
+            """A page opens or is refreshed: find its desk, or lay a new one."""
+            return [key, *look(key, -1)]
+
+        app.load(arrive, desk_key, [desk_key, *following, *outputs], js=DESK_KEY, queue=False, show_progress="hidden",
+                 api_visibility="private").then(follow, desk_key, talking, show_progress="hidden",
+                                                api_visibility="private", concurrency_limit=None)
+        timer.tick(look, [desk_key, seen], [*following, *outputs], queue=False, show_progress="hidden",
+                   api_visibility="private")
+
+        for part in parts:
+            for start in part.starts:
+                start.trigger(_started(start.function, look), [desk_key, seen, *start.inputs], [*following, *outputs],
+                              queue=False, show_progress="hidden")
+    return app
+
+
+def _started(function, look):
+    """The event function that starts a job and shows its first progress; what a person got wrong becomes a toast."""
+    from lvlm.errors import LVLMError
+
+    def event(key: str, version: int, *inputs) -> list:
+        try:
+            function(key, *inputs)
+        except LVLMError as error:
+            gr.Warning(str(error))
+        return look(key, version)
+
+    event.__doc__ = function.__doc__
+    event.__name__ = function.__name__
+    return event
+
+
+def launch(app: gr.Blocks, port: int | None, host: str, **options):
+    """Serve the page; nothing on it comes from another host."""
+    return app.queue(default_concurrency_limit=None).launch(
+        server_name=host, server_port=port, theme=theme(), css_paths=[CSS], ssr_mode=False, footer_links=["api", "settings"],
+        max_file_size="64mb", **options)

@@ -1,0 +1,171 @@
+"""The Prune tab: what goes, and what it saves. Draws scores and plans; decides nothing."""
+
+import gradio as gr
+import numpy as np
+
+from lvlm.errors import LVLMError
+from ui import plots, words
+from ui.part import Part, Start
+from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
+
+METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
+HOW_TO = {
+    "influence": "How much each layer changes what passes through it. Layers that change little go first.",
+    "heads": "How much each attention head matters to the answers. Colour on a logarithmic scale; crossed-out heads go.",
+    "neurons": "Each layer's MLP neurons sorted by importance. Faded ones, left of the orange mark, go.",
+    "network": "Each layer to scale. Solid stays, hatched goes.",
+}
+
+
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
+    """The tab's content, and its button that leads to the chat."""
+    with gr.Row(equal_height=False, elem_classes="bench"):
+        with gr.Column(scale=4, min_width=320, elem_classes="panel"):
+            method = gr.Radio(METHODS, value="widthwise", label="What may go", elem_id="method")
+            ratio = gr.Slider(0, 60, round(100 * DEFAULT_RATIO), step=1, buttons=[], elem_id="ratio",
+                              label="How much of the language model to remove (%)")
+            gr.HTML('<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
+                    '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>')
+            with gr.Accordion("More: protected layers, calibration", open=False):
+                with gr.Row():
+                    first = gr.Slider(0, 4, 0, step=1, buttons=[], label="Protect the first layers", min_width=140)
+                    last = gr.Slider(0, 4, 0, step=1, buttons=[], label="Protect the last layers", min_width=140)
+                samples = gr.Slider(1, 50, DEFAULT_SAMPLES, step=1, buttons=[], label="Calibration samples", elem_id="samples",
+                                    info="Pictures with questions and answers that importance is judged on")
+                calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
+            prune = gr.Button("Prune", variant="primary", size="lg", interactive=False, elem_id="prune")
+        with gr.Column(scale=7, min_width=320):
+            cards = gr.HTML(elem_id="cards")
+            said = gr.HTML(elem_id="said")
+    result = gr.HTML(elem_id="result")
+    to_chat = gr.Button("Ask both", visible=False, elem_id="to-chat", variant="primary")
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320, elem_classes="panel"):
+            influence_head, influence = gr.HTML(), _plot("influence")
+        with gr.Column(min_width=320, elem_classes="panel"):
+            heads_head, heads = gr.HTML(), _plot("heads")
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320, elem_classes="panel"):
+            network_head, network = gr.HTML(), _plot("network")
+        with gr.Column(min_width=320, elem_classes="panel"):
+            neurons_head, neurons = gr.HTML(), _plot("neurons")
+
+    live = [cards, said, prune, influence_head, influence, heads_head, heads, neurons_head, neurons, network_head, network]
+    controls = [method, ratio, first, last]
+
+    def redraw(key: str, method: str, ratio: float, first: int, last: int):
+        """Plan anew from the scores at hand: no model runs."""
+        desk = desks.at(key)
+        try:
+            desk.wish(method, ratio / 100, first, last)
+        except LVLMError as error:
+            desk.refusal = str(error)
+        return draw_plan(desk)
+
+    for control in controls:
+        (control.change if control is method else control.input)(
+            redraw, [desk_key, *controls], live, queue=False, trigger_mode="always_last", show_progress="hidden")
+
+    def start_calibration(key: str, samples: int):
+        """Score the model's layers, heads and neurons on bundled samples."""
+        desks.at(key).calibrate(int(samples))
+
+    def start_pruning(key: str):
+        """Carry out the plan and measure the model before and after."""
+        desks.at(key).prune()
+
+    def draw(desk: Desk) -> list:
+        return [desk.method, round(100 * desk.ratio), desk.protect_first, desk.protect_last, desk.samples, gr.Button(interactive=desk.scores is not None),
+                _result(desk), gr.Button(visible=desk.pruned is not None), *draw_plan(desk)]
+
+    starts = [Start(calibrate.click, start_calibration, [samples]), Start(prune.click, start_pruning)]
+    return Part([method, ratio, first, last, samples, calibrate, result, to_chat, *live], draw, starts), to_chat
+
+
+def _plot(name: str) -> gr.Plot:
+    return gr.Plot(show_label=False, container=False, elem_id=f"plot-{name}", elem_classes="figure")
+
+
+def kept_units(plan, scores) -> tuple[list, list]:
+    """(heads, neurons): per original layer the indices that stay, none in a layer that goes."""
+    layers = set(plan.layers)
+    return ([plan.heads[i] if i in layers else () for i in range(len(scores.heads))],
+            [plan.neurons[i] if i in layers else () for i in range(len(scores.neurons))])
+
+
+def draw_plan(desk: Desk) -> list:
+    """Everything that follows the slider: cards, explanation, button and figures."""
+    plan, scores = desk.plan, desk.scores
+    if plan is None:
+        return [_skeleton_cards(), words.notice(desk.refusal or desk.notice, "error"),
+                gr.Button("Prune (waiting for the scores)", interactive=False), *[None] * 8]
+    heads, neurons = kept_units(plan, scores)
+    removed = [i for i in range(len(scores.block_influence)) if i not in set(plan.layers)]
+    sizes = layer_sizes(scores.anatomy, heads, neurons, removed)
+    label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
+    return [
+        _cards(plan),
+        words.notice(desk.refusal or desk.notice, "error") or words.notice(plan.explain()),
+        gr.Button(label, interactive=not desk.refusal and not desk.busy),
+        words.heading(plots.influence_finding(scores.block_influence, removed), HOW_TO["influence"]),
+        plots.influence(scores.block_influence, removed, scores.block_influence_image, scores.block_influence_text),
+        words.heading(plots.heads_finding(scores.heads, heads), HOW_TO["heads"], scale=True),
+        plots.heads(scores.heads, heads, scores.anatomy.layers[0].heads_per_group),
+        words.heading(plots.neurons_finding(scores.neurons, neurons), HOW_TO["neurons"], scale=True),
+        plots.neurons(scores.neurons, neurons),
+        words.heading(plots.network_finding(int(sizes[0].sum() + sizes[1].sum()), int(sizes[2].sum() + sizes[3].sum())),
+                      HOW_TO["network"]),
+        plots.network(*sizes),
+    ]
+
+
+def layer_sizes(anatomy, heads, neurons, removed) -> tuple[np.ndarray, ...]:
+    """Attention and MLP parameters of each layer, before (2 × (L,)) and after (2 × (L,)); norms are left out."""
+    before, after = [], []
+    for i, layer in enumerate(anatomy.layers):
+        head, neuron = layer.unit("heads")[0], layer.unit("neurons")[0]
+        before.append((layer.groups * head, layer.neurons * neuron))
+        after.append((0, 0) if i in removed else (len(heads[i]) * head, len(neurons[i]) * neuron))
+    return tuple(np.array(column) for rows in (before, after) for column in zip(*rows, strict=True))
+
+
+def _skeleton_cards() -> str:
+    return '<div class="cards">' + '<div class="card skeleton"></div>' * 3 + "</div>"
+
+
+def _cards(plan) -> str:
+    before, after = plan.before, plan.after
+    triples = [
+        ("Parameters", words.count, before.parameters.total, after.parameters.total, "vision tower and projector included"),
+        ("Memory", words.memory, before.bytes, after.bytes, "of the weights"),
+        ("Compute", words.flops, before.flops_prefill, after.flops_prefill,
+         "one image and one question, up to the first word of the answer"),
+    ]
+    cards = "".join(words.card(title, unit(was), unit(now), words.change(was, now), now / was, hint)
+                    for title, unit, was, now, hint in triples)
+    asked = f"You asked for {words.percent(plan.ratio)} of the language model; this removes exactly " \
+            f"<b>{words.percent(plan.achieved)}</b>."
+    return f'<div class="cards">{cards}</div><p class="asked">{asked}</p>'
+
+
+def _result(desk: Desk) -> str:
+    """What pruning did, as measured: a table of original against pruned."""
+    if desk.pruned_cost is None:
+        return ""
+    before, after = desk.shared.cost, desk.pruned_cost
+    rows = [
+        ("Parameters", words.count, before.parameters.total, after.parameters.total),
+        ("of which language model", words.count, before.parameters.decoder, after.parameters.decoder),
+        ("Memory of the weights", words.memory, before.bytes, after.bytes),
+        ("Compute to the first word", words.flops, before.flops_prefill, after.flops_prefill),
+        ("Compute a further token", words.flops, before.flops_per_token, after.flops_per_token),
+        ("First word after (measured)", words.duration, before.first_token_s, after.first_token_s),
+        ("Tokens a second (measured)", words.significant, before.tokens_per_s, after.tokens_per_s),
+    ]
+    body = "".join(f"<tr><th>{name}</th><td>{unit(was)}</td><td>{unit(now)}</td><td>{words.change(was, now)}</td></tr>"
+                   for name, unit, was, now in rows if was is not None and now is not None)
+    done = f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method} in " \
+           f"{words.duration(desk.pruned_seconds)}; the original is untouched."
+    return (f'<div class="result"><p class="done">{done}</p><table><thead><tr><th></th>'
+            f"<th>{words.chip('original', 'Original')}</th><th>{words.chip('pruned', 'Pruned')}</th><th>change</th></tr>"
+            f"</thead><tbody>{body}</tbody></table></div>")

@@ -1,0 +1,106 @@
+"""The left rail: which model, what was made from it, memory in use, and the job under way."""
+
+import gradio as gr
+
+from lvlm.catalogue import Entry, catalogue, find
+from lvlm.errors import LVLMError
+from ui import words
+from ui.jobs import Job
+from ui.part import Part, Start
+from ui.workspace import Desk, Desks, machine_memory
+
+STAGES = {"load": "Loading", "influence": "Block influence", "calibrate": "Calibrating", "measure": "Measuring"}
+
+
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
+    """The rail inside a `gr.Sidebar`: what changes with the desk, and what follows the running job."""
+    gr.HTML('<div class="brand"><b>Prunoscope</b><p>See what pruning takes out of a vision-language model, '
+            "and how its answers change.</p></div>")
+    picker = gr.Dropdown(_choices(), value=None, label="Model", allow_custom_value=True, elem_id="picker",
+                         info="From the list, or type a folder or hub id")
+    about = gr.HTML()
+    gr.HTML('<h4 class="rail-title">At hand</h4>')
+    variants = gr.HTML()
+    progress = gr.HTML(elem_id="progress")
+    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+    memory = gr.HTML()
+
+    cancel.click(lambda key: desks.at(key).job.cancel(), desk_key, None, queue=False, show_progress="hidden",
+                 api_visibility="private")
+
+    def open_model(key: str, name: str):
+        """Load, calibrate and plan another model by catalogue name, hub id or folder."""
+        desk = desks.at(key)
+        if name and name.strip() and (desk.shared is None or name != desk.shared.name):
+            desk.open(name)
+
+    def draw(desk: Desk) -> list:
+        name = desk.shared.name if desk.shared else None
+        return [name, _about(desk), _variants(desk)]
+
+    def draw_job(desk: Desk) -> list:
+        return [_progress(desk.job), gr.Button(visible=desk.busy), _memory()]
+
+    return (Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]),
+            Part([progress, cancel, memory], draw_job))
+
+
+def _choices() -> list[tuple[str, str]]:
+    return [(label(entry), entry.name) for entry in catalogue()]
+
+
+def label(entry: Entry) -> str:
+    """Title, parameters, and what a click costs."""
+    try:
+        size = words.count(entry.parameters.total)
+    except LVLMError:
+        return entry.title
+    return f"{entry.title} · {size}" + ("" if entry.bundled else f" · {words.memory(entry.download_bytes)} to download")
+
+
+def _about(desk: Desk) -> str:
+    if desk.model is None:
+        return '<div class="about skeleton"></div>'
+    model, parts = desk.model, desk.model.parameters()
+    rows = "".join(f"<tr><th>{name}</th><td>{words.count(size)}</td><td><i style='width:{100 * size / parts.total:.1f}%'>"
+                   f"</i></td></tr>" for name, size in (("Vision", parts.vision), ("Projector", parts.projector),
+                                                         ("Language", parts.decoder)))
+    entry = find(desk.shared.name)
+    licence = f" · {words.escape(entry.licence)}" if entry else ""
+    layers = model.anatomy.layers
+    return (f'<div class="about"><table>{rows}</table><p>{len(layers)} layers · {layers[0].n_heads} heads · '
+            f"{layers[0].neurons:,} neurons a layer{licence}</p></div>")
+
+
+def _variants(desk: Desk) -> str:
+    if desk.model is None:
+        return '<p class="quiet">Nothing yet.</p>'
+    chips = [words.chip("original", "Original", _size(desk.model))]
+    if desk.pruned is not None:
+        what = f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method}"
+        chips.append(words.chip("pruned", what, _size(desk.pruned)))
+    if desk.int8 is not None:
+        chips.append(words.chip("int8", "Pruned, 8-bit", _size(desk.int8)))
+    return f'<div class="chips">{"".join(chips)}</div>'
+
+
+def _size(model) -> str:
+    return f"{words.count(model.parameters().total)} · {words.memory(model.bytes())}"
+
+
+def _progress(job: Job | None) -> str:
+    """The running job as a bar with what it does and the time left; nothing when idle."""
+    if job is None or not job.busy:
+        return ""
+    stage = STAGES.get(job.stage, job.stage) or ("Waiting for its turn" if job.state == "waiting" else "Starting")
+    left = job.seconds_left
+    detail = " · ".join(words.escape(x) for x in (job.text, f"{words.duration(left)} left" if left and left > 1 else "") if x)
+    return (f'<div class="job" role="status"><b>{words.escape(job.title)}</b><p>{words.escape(stage)} '
+            f"<span>{detail}</span></p>"
+            f'<div class="meter"><i style="width:{100 * job.fraction:.0f}%"></i></div></div>')
+
+
+def _memory() -> str:
+    used, free, total = machine_memory()
+    return (f'<div class="memory"><h4 class="rail-title">Memory</h4><div class="meter"><i style="width:'
+            f'{100 * used / total:.1f}%"></i></div><p>{words.memory(used)} in use · {words.memory(free)} free</p></div>')
