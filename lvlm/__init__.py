@@ -1,0 +1,57 @@
+"""What a vision-language model is: loading one, asking it, and knowing its decoder's layers, heads and neurons."""
+
+from .anatomy import Anatomy, Cut, Layer, Linear, Parts
+from .catalogue import Entry, catalogue
+from .chat import ChatStats, ChatStream
+from .encoding import Batch
+from .errors import (
+    BadImage,
+    BadPlan,
+    BadQuestion,
+    BadSamples,
+    BrokenCheckpoint,
+    Cancelled,
+    LVLMError,
+    NotAnLVLM,
+    UnknownModel,
+    UnsafeCheckpoint,
+    UnsupportedDecoder,
+)
+from .events import Event, LayerScored, Progress, Report, SampleScored, silent
+from .images import check_question, open_image
+from .loading import load
+from .model import LVLM
+
+__all__ = [
+    "LVLM",
+    "Anatomy",
+    "BadImage",
+    "BadPlan",
+    "BadQuestion",
+    "BadSamples",
+    "Batch",
+    "BrokenCheckpoint",
+    "Cancelled",
+    "ChatStats",
+    "ChatStream",
+    "Cut",
+    "Entry",
+    "Event",
+    "LVLMError",
+    "Layer",
+    "LayerScored",
+    "Linear",
+    "NotAnLVLM",
+    "Parts",
+    "Progress",
+    "Report",
+    "SampleScored",
+    "UnknownModel",
+    "UnsafeCheckpoint",
+    "UnsupportedDecoder",
+    "catalogue",
+    "check_question",
+    "load",
+    "open_image",
+    "silent",
+]

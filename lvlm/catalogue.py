@@ -1,0 +1,116 @@
+"""The models a person can pick by name, with their sizes. Sizes are counted from each config, on the meta device."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from .anatomy import Parts, parts_of
+from .errors import UnknownModel
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = Path(__file__).resolve().parent / "configs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the catalogue. `source` is a folder for bundled models, else a Hugging Face hub id."""
+
+    name: str
+    title: str
+    family: str  # of the language decoder
+    source: str
+    licence: str
+    config: str  # file which the sizes are counted from
+    bundled: bool = False
+    notes: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Nothing to download: the folder is here. A hub model may still be in the local cache."""
+        return self.bundled and (Path(self.source) / "config.json").exists()
+
+    @property
+    def parameters(self) -> Parts:
+        return _sizes(self.config)
+
+    @property
+    def download_bytes(self) -> int:
+        """Two bytes a parameter, which is how all of these are published; 0 for bundled models."""
+        return 0 if self.bundled else 2 * self.parameters.total
+
+    def memory_bytes(self, dtype_bytes: int = 2) -> int:
+        """Needed to hold the weights alone."""
+        return dtype_bytes * self.parameters.total
+
+
+_POCKET = ROOT / "assets" / "models" / "pocket-llava"
+_ENTRIES = (
+    Entry(
+        "pocket-llava",
+        "Pocket LLaVA",
+        "llama",
+        str(_POCKET),
+        "MIT",
+        str(_POCKET / "config.json"),
+        bundled=True,
+        notes="Small enough for any laptop; trained on drawn scenes of everyday objects.",
+    ),
+    Entry(
+        "llava-1.5-7b",
+        "LLaVA-1.5 7B",
+        "llama",
+        "llava-hf/llava-1.5-7b-hf",
+        "Llama 2 Community Licence",
+        str(CONFIGS / "llava-1.5-7b.json"),
+        notes="Vicuna-7B with CLIP ViT-L/336; needs about 14 GB of memory in 16 bits.",
+    ),
+    Entry(
+        "bunny-v1.0-3b",
+        "Bunny v1.0 3B",
+        "phi",
+        "BAAI/Bunny-v1_0-3B",
+        "Apache-2.0",
+        str(CONFIGS / "bunny-v1.0-3b.json"),
+        notes="Phi-2 with SigLIP-SO400M; give a folder converted to the stock LLaVA class.",
+    ),
+    Entry(
+        "mini-internvl-4b",
+        "Mini-InternVL-Chat 4B V1.5",
+        "phi3",
+        "OpenGVLab/Mini-InternVL-Chat-4B-V1-5",
+        "MIT",
+        str(CONFIGS / "mini-internvl-4b.json"),
+        notes="Phi-3-mini with InternViT-300M; give a folder converted to the stock InternVL class.",
+    ),
+)
+
+
+def catalogue() -> tuple[Entry, ...]:
+    """Every model that has a name here; the first is the default."""
+    return _ENTRIES
+
+
+def find(name: str) -> Entry | None:
+    """The entry called so, by name or hub id."""
+    return next((x for x in _ENTRIES if name in (x.name, x.source)), None)
+
+
+@lru_cache(maxsize=None)
+def _sizes(config_file: str) -> Parts:
+    path = Path(config_file)
+    if not path.exists():
+        raise UnknownModel(f"{path.parent.name} has no {path.name} yet: its sizes are unknown.")
+    return parts_of(network_on_meta(json.loads(path.read_text())))
+
+
+def network_on_meta(config: dict):
+    """The stock network of a config, without memory for its weights."""
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+
+    config = dict(config)
+    described = AutoConfig.for_model(config.pop("model_type"), **config)
+    with torch.device("meta"):
+        return MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(described)](described)

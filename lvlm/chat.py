@@ -1,0 +1,199 @@
+"""Image + question → streamed text that can be stopped, and batches of greedy answers."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from .encoding import encode_texts, prompt_text
+from .errors import BadQuestion
+from .images import check_question, open_image
+
+
+@dataclass(frozen=True)
+class ChatStats:
+    """Times are wall clock seconds; the first token's includes the image and the whole prompt."""
+
+    prompt_tokens: int
+    new_tokens: int
+    first_token_s: float
+    tokens_per_s: float  # after the first token
+    stopped: bool  # by the person, before the model had finished
+
+
+class _Stop(StoppingCriteria):
+    def __init__(self, *events: threading.Event):
+        self.events = events
+
+    def __call__(self, input_ids, scores, **kwargs):
+        stopped = any(x.is_set() for x in self.events)
+        return torch.full((input_ids.shape[0],), stopped, device=input_ids.device, dtype=torch.bool)
+
+
+class _Gumbel(LogitsProcessor):
+    """Sampling as greedy search over logits/temperature + Gumbel noise: the same distribution, and a generator of
+    its own, where `generate(do_sample=True)` would use and disturb the process-wide one."""
+
+    def __init__(self, temperature: float, seed: int):
+        self.temperature, self.generator = temperature, torch.Generator().manual_seed(seed)
+
+    def __call__(self, input_ids, scores):
+        uniform = torch.rand(scores.shape, generator=self.generator, dtype=torch.float64).clamp_(1e-300, 1 - 1e-16)
+        return scores.float() / self.temperature - torch.log(-torch.log(uniform)).float().to(scores.device)
+
+
+class _TokenQueue:
+    """The streamer that `generate` writes token ids into; its first call is the prompt."""
+
+    def __init__(self):
+        self.queue = queue.SimpleQueue()
+        self.prompt_seen = False
+
+    def put(self, value):
+        if self.prompt_seen:
+            self.queue.put((time.perf_counter(), int(value.flatten()[-1])))
+        self.prompt_seen = True
+
+    def end(self):
+        pass  # the thread itself says when it has ended, also when it failed
+
+
+class ChatStream(Iterator[str]):
+    """Pieces of one answer. Ends when the model has finished, `stop` is set, or `close()` is called.
+
+    `stats` is None until the stream has ended; by then its thread has ended too.
+    """
+
+    def __init__(self, model, image, question, history, *, max_new_tokens, temperature, seed, stop):
+        check_question(question)
+        if temperature < 0 or max_new_tokens < 1:
+            raise BadQuestion("Temperature must be ≥ 0 and the answer at least one token long.")
+        image = None if image is None else open_image(image)
+        text = prompt_text(model.processor, [*history, (question.strip(), None)], image, ask=True)
+        inputs = encode_texts(model.processor, [text], [image], side="left")
+        self.prompt_tokens = inputs["input_ids"].shape[1]
+        check_question(question, self.prompt_tokens, model.context)
+        self.stats: ChatStats | None = None
+        self._tokenizer = model.processor.tokenizer
+        self._closed = threading.Event()
+        self._user_stop = stop or threading.Event()
+        self._ids: list[int] = []
+        self._sent = ""
+        self._times: list[float] = []
+        self._tokens = _TokenQueue()
+        self._ended = object()
+        self._error: BaseException | None = None
+        options = {
+            **_on_device(inputs, model),
+            "max_new_tokens": min(max_new_tokens, model.context - self.prompt_tokens),
+            "stopping_criteria": StoppingCriteriaList([_Stop(self._closed, self._user_stop)]),
+            "streamer": self._tokens,
+            **_greedy(model),
+        }
+        if temperature > 0:
+            options["logits_processor"] = LogitsProcessorList([_Gumbel(temperature, seed)])
+        self._start = time.perf_counter()
+        self._thread = threading.Thread(target=self._run, args=(model.network, options), daemon=True)
+        self._thread.start()
+
+    def _run(self, network, options) -> None:
+        try:
+            with torch.no_grad():
+                network.generate(**options)
+        except BaseException as error:  # noqa: BLE001 - handed over to the consumer, which raises it
+            self._error = error
+        finally:
+            self._tokens.queue.put(self._ended)
+
+    def __next__(self) -> str:
+        while self.stats is None:
+            item = self._tokens.queue.get()
+            if item is self._ended:
+                return self._finish()
+            self._times.append(item[0])
+            self._ids.append(item[1])
+            piece = self._new_text()
+            if piece:
+                return piece
+        raise StopIteration
+
+    def _new_text(self, last: bool = False) -> str:
+        """Text that the ids so far add; held back while it may still change (half a character, half a word mark)."""
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = text.lstrip()
+        if not last and text.endswith("\ufffd"):
+            return ""
+        piece, self._sent = text[len(self._sent) :], text
+        return piece
+
+    def _finish(self) -> str:
+        self._thread.join()
+        n, first = len(self._times), self._times[0] if self._times else time.perf_counter()
+        rate = (n - 1) / (self._times[-1] - first) if n > 1 else 0.0
+        stopped = self._closed.is_set() or self._user_stop.is_set()
+        self.stats = ChatStats(self.prompt_tokens, n, first - self._start, rate, stopped)
+        if self._error is not None:
+            raise self._error
+        piece = self._new_text(last=True)
+        if piece:
+            return piece
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the generation now and wait for its thread; safe to call at any time, from any thread."""
+        self._closed.set()
+        self._thread.join()
+        if self.stats is None:
+            self._error = None
+            for _ in self:
+                pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        if hasattr(self, "_closed"):
+            self._closed.set()  # a dropped stream stops computing; nobody is left to wait for it
+
+
+def _on_device(inputs: dict, model) -> dict:
+    dtype = model.dtype
+    return {k: v.to(model.device, dtype if v.is_floating_point() else v.dtype) for k, v in inputs.items()}
+
+
+def _greedy(model) -> dict:
+    """Greedy whatever the checkpoint's generation config says; its sampling fields would only warn."""
+    tokenizer = model.processor.tokenizer
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return {"do_sample": False, "num_beams": 1, "pad_token_id": pad, "temperature": None, "top_p": None, "top_k": None}
+
+
+def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size: int, stop=None) -> list[str]:
+    """Greedy answers, in the order of the prompts. Batches hold prompts of similar length, longest first."""
+    texts = []
+    for image, question in prompts:
+        texts.append(prompt_text(model.processor, [(check_question(question), None)], image, ask=True))
+    order = sorted(range(len(texts)), key=lambda i: (prompts[i][0] is None, -len(texts[i])))
+    answers = [""] * len(texts)
+    options = {"max_new_tokens": max_new_tokens, **_greedy(model)}
+    if stop is not None:
+        options["stopping_criteria"] = StoppingCriteriaList([_Stop(stop)])
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        images = [None if prompts[i][0] is None else open_image(prompts[i][0]) for i in rows]
+        inputs = _on_device(encode_texts(model.processor, [texts[i] for i in rows], images, side="left"), model)
+        with torch.no_grad():
+            found = model.network.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
+        decoded = model.processor.tokenizer.batch_decode(
+            found, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        for i, text in zip(rows, decoded):
+            answers[i] = text.strip()
+    return answers

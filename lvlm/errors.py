@@ -1,0 +1,45 @@
+"""What can go wrong because of a person's choice or file. Each message is one sentence and says what to do next."""
+
+
+class LVLMError(Exception):
+    """Base of every error whose text may be shown to a person as it stands."""
+
+
+class UnknownModel(LVLMError):
+    """No catalogue entry, folder or hub model has this name."""
+
+
+class NotAnLVLM(LVLMError):
+    """The folder holds something else than a vision-language model."""
+
+
+class BrokenCheckpoint(LVLMError):
+    """A file is missing, truncated or does not fit the model that its config describes."""
+
+
+class UnsafeCheckpoint(LVLMError):
+    """Loading it would execute code from the checkpoint (pickle files, remote code)."""
+
+
+class UnsupportedDecoder(LVLMError):
+    """The language decoder has a part which cannot be described as layers of heads and neurons."""
+
+
+class BadImage(LVLMError):
+    """Not a readable image, or one too large to open safely."""
+
+
+class BadQuestion(LVLMError):
+    """An empty question, or one that does not fit the model's context."""
+
+
+class BadSamples(LVLMError):
+    """Samples that cannot be calibrated, trained or evaluated on."""
+
+
+class BadPlan(LVLMError):
+    """A plan that cannot be made, or that was made for another model."""
+
+
+class Cancelled(LVLMError):
+    """Raised from a report callback to stop a long call; not a failure."""

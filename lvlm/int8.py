@@ -1,0 +1,50 @@
+"""LLM.int8 for decoder linears, with bitsandbytes, on the CPU or a GPU; vision tower, projector and head stay as they are."""
+
+import logging
+
+import torch
+from torch import nn
+
+from .anatomy import anatomy_of
+from .errors import BadPlan
+from .model import LVLM
+from .reshaped import shared_copy
+
+THRESHOLD = 6.0  # LLM.int8's outlier threshold: activation columns beyond it are multiplied in 16 bits
+
+
+def quantized(model: LVLM, kind: str = "int8") -> LVLM:
+    """A copy whose decoder linears hold int8 rows with a scale each; everything else is shared with `model`."""
+    if kind != "int8":
+        raise BadPlan(f"There is no quantization {kind!r}: please choose int8 (4-bit is silently wrong on CPUs).")
+    if any(x.get("step") == "quantize" for x in model.history):
+        raise BadPlan("This model is already quantized: quantize the model it was made from instead.")
+    bnb = _bitsandbytes()
+    layers = anatomy_of(model.network).layers
+    network = shared_copy(model.network)
+    for module, layer in zip(network.get_decoder().layers, layers):
+        for shape in layer.linears:
+            module.set_submodule(shape.path, _int8(bnb, module.get_submodule(shape.path)))
+    return model.then(network.eval(), {"step": "quantize", "kind": kind, "library": f"bitsandbytes {bnb.__version__}"})
+
+
+def _bitsandbytes():
+    """The library, imported late (a second) and quietly: it warns at import, and about a cast at every product."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    import bitsandbytes
+
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("bitsandbytes"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+    return bitsandbytes
+
+
+def _int8(bnb, linear: nn.Linear) -> nn.Module:
+    with torch.device("meta"):
+        small = bnb.nn.Linear8bitLt(
+            linear.in_features, linear.out_features, bias=False, has_fp16_weights=False, threshold=THRESHOLD
+        )
+    weight = bnb.nn.Int8Params(linear.weight.detach().clone(), requires_grad=False, has_fp16_weights=False)
+    small.weight = weight.to(linear.weight.device)
+    small.bias = linear.bias
+    return small.eval()  # in training mode the CPU path silently computes something else

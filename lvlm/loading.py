@@ -1,0 +1,210 @@
+"""A catalogue name, hub id or local folder → LVLM. Reads safetensors and JSON only; executes nothing from them."""
+
+import json
+import logging
+import os
+import struct
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoImageProcessor, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+from .catalogue import find
+from .errors import BrokenCheckpoint, LVLMError, NotAnLVLM, UnknownModel, UnsafeCheckpoint
+from .events import Progress, Report, silent
+from .model import LVLM
+from .reshaped import KEY, reshaped_class
+
+SMALL = 1_000_000_000  # parameters; below, fp32 on the CPU is both exact and fast enough
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.safetensors.index.json"]
+HISTORY = "pruning.json"
+
+
+def load(
+    name_or_folder: str | os.PathLike,
+    dtype: torch.dtype | str | None = None,
+    quantization: str | None = None,
+    revision: str | None = None,
+    report: Report = silent,
+) -> LVLM:
+    """The model of a catalogue name, a local folder (dense, or saved by us), or a Hugging Face hub id.
+
+    dtype: None takes fp32 for models under a billion parameters on the CPU, else the checkpoint's own.
+    quantization: None or "int8" (LLM.int8, decoder linears only).
+    Raises UnknownModel, NotAnLVLM, BrokenCheckpoint or UnsafeCheckpoint, saying what is wrong.
+    """
+    report(Progress("load", 0, 3, "finding the files"))
+    folder, name = _locate(name_or_folder, revision)
+    meta = _read_json(folder / HISTORY) if (folder / HISTORY).exists() else {}
+    config = check_folder(folder)
+    report(Progress("load", 1, 3, "reading the weights"))
+    network = _network(folder, config, dtype)
+    report(Progress("load", 2, 3, "reading the tokenizer"))
+    processor = _processor(folder)
+    model = LVLM(network, processor, meta.get("name", name), meta.get("history", ()))
+    if quantization is not None and not any(x.get("step") == "quantize" for x in model.history):
+        from .int8 import quantized  # bitsandbytes takes a second to import, and most runs do without
+
+        model = quantized(model, quantization)
+    report(Progress("load", 3, 3, "ready"))
+    return model
+
+
+def _locate(name_or_folder, revision) -> tuple[Path, str]:
+    name = str(name_or_folder)
+    entry = find(name)
+    source = entry.source if entry else name
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder, entry.name if entry else folder.resolve().name
+    if folder.is_file():
+        raise NotAnLVLM(f"{source} is a file: please give the folder that holds config.json and the weights.")
+    if entry and entry.bundled:
+        raise UnknownModel(f"The bundled model {name} is not in {source}: please check out its files again.")
+    if source.count("/") != 1 or source.startswith((".", "/", "~")):
+        raise UnknownModel(f"There is no model, and no folder, called {name}: pick one from the catalogue or check the path.")
+    return _download(source, revision), name
+
+
+def _download(repo: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=WANTED))
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UnknownModel(f"The Hugging Face hub has no model {repo} open to you: check the name or log in.") from error
+    except Exception as error:  # the client raises many kinds for "no network", none of them ours to tell apart
+        raise UnknownModel(f"{repo} is not on this machine and could not be downloaded ({type(error).__name__}): "
+                           "check the network, or give a local folder.") from error
+
+
+def check_folder(folder: Path):
+    """The config of a folder that is safe and whole enough to load. Raises what `load` raises."""
+    raw = _read_json(folder / "config.json", missing=NotAnLVLM)
+    for file in ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
+        if (folder / file).exists() and "auto_map" in _read_json(folder / file):
+            raise UnsafeCheckpoint(
+                f"{folder.name}/{file} asks to run code that comes with the checkpoint (auto_map): this is never done. "
+                "Please use a version converted to stock transformers classes."
+            )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        if any(x.suffix in PICKLES for x in folder.iterdir()):
+            raise UnsafeCheckpoint(
+                f"{folder.name} holds its weights as pickle files, which can run code when opened: "
+                "please convert it to safetensors."
+            )
+        raise BrokenCheckpoint(f"{folder.name} holds no .safetensors file: please download the weights again.")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise NotAnLVLM(
+            f"{folder.name} is of a kind (model_type {raw.get('model_type')!r}) that transformers cannot read: {_line(error)}"
+        ) from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise NotAnLVLM(
+            f"{folder.name} is a {raw.get('model_type')} model, not a vision-language model: "
+            "please choose one that takes an image and a question."
+        )
+    for file in weights:
+        _check_safetensors(file)
+    return config
+
+
+def _read_json(path: Path, missing: type[LVLMError] = BrokenCheckpoint) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise missing(f"{path.parent.name} has no {path.name}: please choose a model folder.") from error
+    except (ValueError, OSError) as error:
+        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} is not readable JSON: please download it again.") from error
+    if not isinstance(found, dict):
+        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} does not hold a JSON object: please download it again.")
+    return found
+
+
+def _check_safetensors(path: Path) -> None:
+    """A truncated file maps short: compare its length with its own header, in microseconds."""
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+    except (SafetensorError, OSError, struct.error, ValueError, MemoryError, OverflowError) as error:
+        raise BrokenCheckpoint(
+            f"{path.parent.name}/{path.name} is damaged or cut short ({_line(error)}): please download it again."
+        ) from error
+    end = max((x["data_offsets"][1] for k, x in header.items() if k != "__metadata__"), default=0)
+    if 8 + length + end != path.stat().st_size:
+        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} is cut short: please download it again.")
+
+
+def _network(folder: Path, config, dtype):
+    stock = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    cls = reshaped_class(stock) if getattr(config.get_text_config(), KEY, None) else stock
+    options = {"dtype": dtype or _default_dtype(folder), "output_loading_info": True, "use_safetensors": True}
+    with quiet():
+        try:
+            network, found = cls.from_pretrained(folder, config=config, **options)
+        except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, AttributeError, TypeError) as error:
+            raise BrokenCheckpoint(
+                f"The weights of {folder.name} do not fit its config.json: {_line(error)}. Please download it again."
+            ) from error
+    harmless = ("inv_freq", "position_ids")
+    missing = [x for x in found["missing_keys"] if not x.endswith(harmless)]
+    extra = [x for x in found["unexpected_keys"] if not x.endswith(harmless)]
+    for kind, names in (("lack", missing), ("hold unknown tensors such as", extra), ("misshape", found["mismatched_keys"])):
+        if names:
+            raise BrokenCheckpoint(
+                f"The weights of {folder.name} {kind} {sorted(map(str, names))[0]} ({len(names)} in all): "
+                "they do not belong to this config.json."
+            )
+    return network
+
+
+def _default_dtype(folder: Path):
+    stored = sum(x.stat().st_size for x in folder.glob("*.safetensors"))
+    on_gpu = torch.cuda.is_available()
+    return torch.float32 if stored < 2 * SMALL and not on_gpu else "auto"  # stored with two bytes a parameter
+
+
+def _processor(folder: Path):
+    """The processor, with pixels from the PIL backend: a folder does not record which backend made its model."""
+    with quiet():
+        try:
+            images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+            processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, image_processor=images)
+            processor.image_processor = images
+        except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+            raise BrokenCheckpoint(
+                f"{folder.name} has no usable processor (tokenizer, image processor): {_line(error)}"
+            ) from error
+    return processor
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "…"
+
+
+@contextmanager
+def quiet():
+    """No progress bars and no warnings from transformers while it loads: what matters is raised or reported."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

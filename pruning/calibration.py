@@ -1,0 +1,275 @@
+"""Samples through the model, once: block influence (Eq. 2) and Taylor importance (Eq. 4) of heads and neurons.
+
+The model is never touched: the pass runs on a copy of its module tree whose parameters alias the same storage.
+Each weight's |w·g| is reduced to its units, and its gradient freed, the moment backward has produced it.
+"""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from lvlm import LVLM, BadSamples
+from lvlm.encoding import IGNORED
+from lvlm.events import LayerScored, Progress, Report, SampleScored, silent
+from lvlm.reshaped import shared_copy
+
+from .controls import controls
+from .cost import decoder_inputs, workload_of
+from .scores import Importance, Scores
+
+CHUNK = 1 << 22  # products |w·g| computed at once: 16 MB in fp32
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """How scores are computed. The defaults repair what the published computation gets wrong.
+
+    style: "repaired": block influence is the mean over all real tokens, of raw layer outputs; Taylor takes |w·g| of
+        each sample's own gradient, averaged over samples. "paper": as the authors' code computes it: block influence
+        is a sum over all tokens, padding included, its last layer seen through the final norm; Taylor is one backward
+        over all samples as one batch.
+    taylor: "weights": Σ|w·g| over a unit's weights, as published. "activations": |Σ w·g|, which equals a sum of
+        activation × gradient, so that no weight gradient is computed: cheaper, and blind to cancelling weights.
+    checkpointing: recompute each layer in backward instead of keeping its activations: less memory, more time.
+    """
+
+    style: str = "repaired"
+    taylor: str = "weights"
+    checkpointing: bool = False
+
+    def __post_init__(self):
+        if self.style not in ("repaired", "paper") or self.taylor not in ("weights", "activations"):
+            raise BadSamples(f"Unknown calibration settings {self.style!r}, {self.taylor!r}: see CalibrationSettings.")
+
+
+@dataclass
+class DecoderBatch:
+    """What the decoder is given. inputs: its keyword arguments, with inputs_embeds (B, T, D); the rest (B, T)."""
+
+    inputs: dict
+    labels: torch.Tensor
+    mask: torch.Tensor
+    image_mask: torch.Tensor
+
+
+@dataclass
+class Totals:
+    """Sums over the tokens and samples seen so far."""
+
+    block: torch.Tensor  # (3, L) fp64: all, image and text tokens
+    tokens: np.ndarray  # (3,)
+    heads: list[torch.Tensor]
+    neurons: list[torch.Tensor]
+    activation_heads: list[torch.Tensor]
+    activation_neurons: list[torch.Tensor]
+    samples: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    def block_influence(self, row: int, mean: bool) -> np.ndarray:
+        found = self.block[row].cpu().numpy().copy()
+        if not mean:
+            return found
+        return found / self.tokens[row] if self.tokens[row] else np.full_like(found, np.nan)
+
+
+def calibrate(
+    model: LVLM,
+    samples: Sequence,
+    settings: CalibrationSettings = CalibrationSettings(),
+    seed: int = 0,
+    report: Report = silent,
+) -> Scores:
+    """Importance of every layer, head and neuron of the decoder, from samples with answers.
+
+    seed: of the "random" control, and written into the scores. Raises BadSamples if there is nothing to learn from.
+    """
+    if not samples:
+        raise BadSamples("Calibration needs at least one sample: please choose one to fifty.")
+    report(Progress("calibrate", 0, len(samples), "preparing"))
+    scorer = Scorer(model.network, model.anatomy, settings)
+    batches = [list(samples)] if settings.style == "paper" else [[x] for x in samples]
+    done = 0
+    for chunk in batches:
+        batch = model.encode(chunk)
+        if batch.mask.shape[1] > model.context:
+            raise BadSamples(f"Sample {chunk[0].id} is longer than the model's context of {model.context} tokens.")
+        with torch.no_grad():
+            inputs = decoder_inputs(model.network, batch.inputs)
+        loss = scorer.add(DecoderBatch(inputs, batch.labels, batch.mask, batch.image_mask))
+        done += len(chunk)
+        report(SampleScored(done - 1, len(samples), loss))
+        report(Progress("calibrate", done, len(samples), f"sample {done} of {len(samples)}"))
+        for layer, value in enumerate(scorer.totals.block_influence(0, mean=True)):
+            report(LayerScored(layer, float(value)))
+    return scorer.scores(model, [str(x.id) for x in samples], seed)
+
+
+class Scorer:
+    """Accumulates scores of a network's decoder, batch by batch."""
+
+    def __init__(self, network: nn.Module, anatomy, settings: CalibrationSettings):
+        self.anatomy, self.settings = anatomy, settings
+        weights = [
+            layer.get_submodule(x.path).weight
+            for layer, shape in zip(network.get_decoder().layers, anatomy.layers)
+            for x in shape.linears
+        ]
+        if not all(x.is_floating_point() for x in weights):
+            raise BadSamples("An int8 model has no gradients: calibrate the model it was made from.")
+        by_weight = settings.taylor == "weights"
+        self.network = shared_copy(network, trainable=weights if by_weight else ())
+        self.decoder, self.head = self.network.get_decoder(), self.network.get_output_embeddings()
+        self.scale = 1024.0 if weights[0].dtype == torch.float16 else 1.0  # keeps fp16 gradients off zero
+        self.batch: DecoderBatch | None = None
+        device = weights[0].device
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        self.totals = Totals(
+            zeros(3, len(anatomy.layers)),
+            np.zeros(3),
+            *([zeros(getattr(x, n)) for x in anatomy.layers] for n in ("groups", "neurons", "groups", "neurons")),
+        )
+        self.signed = {}  # activations form: (layer, kind) -> Σ w·g of the batch in hand
+        for index, (module, layer) in enumerate(zip(self.decoder.layers, anatomy.layers)):
+            if settings.checkpointing:
+                module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+            module.register_forward_hook(partial(self._block, index), with_kwargs=True)
+            for shape in layer.linears:
+                linear = module.get_submodule(shape.path)
+                cuts = [x for x in layer.cuts if x.path == shape.path]
+                if by_weight:
+                    linear.weight.register_post_accumulate_grad_hook(partial(self._weight, index, cuts))
+                linear.register_forward_hook(partial(self._activation, index, cuts))
+
+    # --- hooks ---
+
+    @torch.no_grad()
+    def _block(self, index: int, module, args, kwargs, output) -> None:
+        last = index == len(self.anatomy.layers) - 1
+        if last and self.settings.style == "paper":  # seen through the final norm, added when the decoder is done
+            self._last_input = args[0] if args else kwargs["hidden_states"]
+            return
+        self._add_block(index, args[0] if args else kwargs["hidden_states"], output)
+
+    @torch.no_grad()
+    def _add_block(self, index: int, before, after) -> None:
+        after = after[0] if isinstance(after, tuple) else after
+        change = 1 - F.cosine_similarity(before.float(), after.float(), dim=-1)  # (B, T)
+        for row, mask in enumerate(self.masks):
+            self.totals.block[row, index] += change[mask].sum(dtype=torch.float64)
+
+    @torch.no_grad()
+    def _weight(self, index: int, cuts, weight: nn.Parameter) -> None:
+        dim = cuts[0].dim
+        sums = absolute_products(weight, weight.grad, dim)
+        weight.grad = None
+        for cut in cuts:
+            part = sums[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
+            getattr(self.totals, cut.kind)[index] += part.double() / self.scale
+
+    def _activation(self, index: int, cuts, module, args, output) -> None:
+        """Forward: mean |activation| entering o and down. Backward (activations form): Σ activation × gradient."""
+        dim = cuts[0].dim
+        value = args[0] if dim == 1 else output
+        if dim == 1 and not torch._C._current_graph_task_id() >= 0:  # not again while a checkpoint recomputes
+            mean = value.detach().abs()[self.batch.mask].sum(0, dtype=torch.float32)
+            for cut in cuts:
+                part = mean[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
+                getattr(self.totals, f"activation_{cut.kind}")[index] += part.double()
+        if self.settings.taylor == "activations" and value.requires_grad:
+            bias = module.bias if dim == 0 else None
+            value.register_hook(partial(self._product, index, cuts, value.detach(), bias))
+
+    @torch.no_grad()
+    def _product(self, index: int, cuts, value, bias, gradient) -> None:
+        value = value if bias is None else value - bias  # w·x alone: biases are not scored
+        sums = (value.float() * gradient.float()).flatten(0, -2).sum(0)
+        for cut in cuts:
+            part = sums[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
+            key = index, cut.kind
+            self.signed[key] = self.signed.get(key, 0) + part.double() / self.scale
+
+    # --- the pass ---
+
+    def add(self, batch: DecoderBatch) -> float:
+        """Forward and backward over one batch; returns its mean cross-entropy on labelled tokens."""
+        paper = self.settings.style == "paper"
+        self.batch = batch
+        everything = torch.ones_like(batch.mask) if paper else batch.mask
+        self.masks = (everything, everything & batch.image_mask, everything & ~batch.image_mask)
+        self.totals.tokens += [int(x.sum()) for x in self.masks]
+        wanted = batch.labels[:, 1:] != IGNORED
+        if not wanted.any():
+            raise BadSamples("A sample has no answer tokens: calibration needs questions with answers.")
+        inputs = dict(batch.inputs)
+        embeds = inputs["inputs_embeds"].detach()
+        # Without weight gradients something else must ask for a graph: the embeddings do.
+        inputs["inputs_embeds"] = embeds.requires_grad_(self.settings.taylor == "activations")
+        with torch.enable_grad():
+            hidden = self.decoder(**{**inputs, "use_cache": False}).last_hidden_state  # (B, T, D), after the norm
+            if paper:
+                self._add_block(len(self.anatomy.layers) - 1, self._last_input, hidden)
+            logits = self.head(hidden[:, :-1][wanted]).float()  # only where a label is
+            loss = F.cross_entropy(logits, batch.labels[:, 1:][wanted])
+            (loss * self.scale).backward()
+        for (index, kind), value in self.signed.items():
+            getattr(self.totals, kind)[index] += value.abs()
+        self.signed.clear()
+        self.batch = None
+        self.totals.samples += len(batch.labels) if not paper else 1
+        self.totals.losses.append(float(loss.detach()))
+        return self.totals.losses[-1]
+
+    def scores(self, model: LVLM, sample_ids, seed: int) -> Scores:
+        """The scores so far; Taylor as a mean over samples, or of the one batch (paper)."""
+        totals, mean = self.totals, self.settings.style != "paper"
+
+        def arrays(found, divisor):
+            return tuple((x / divisor).cpu().numpy() for x in found)
+
+        importance = {
+            "taylor": Importance(arrays(totals.heads, totals.samples), arrays(totals.neurons, totals.samples)),
+            "activation": Importance(
+                arrays(totals.activation_heads, max(1, totals.tokens[0])),
+                arrays(totals.activation_neurons, max(1, totals.tokens[0])),
+            ),
+            **controls(self.network, self.anatomy, seed),
+        }
+        return Scores(
+            model=model.name,
+            digest=model.digest(),
+            anatomy=self.anatomy,
+            workload=workload_of(model),
+            **{
+                name: totals.block_influence(row, mean)
+                for row, name in enumerate(("block_influence", "block_influence_image", "block_influence_text"))
+            },
+            importance=importance,
+            sample_ids=tuple(sample_ids),
+            seed=seed,
+            loss=float(np.mean(totals.losses)),
+            settings={**asdict(self.settings), "dtype": str(model.dtype).removeprefix("torch.")},
+            versions={
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+        )
+
+
+def absolute_products(weight: torch.Tensor, gradient: torch.Tensor, dim: int) -> torch.Tensor:
+    """Σ|w·g| along the other dimension, in fp32: (rows,) for dim 0, (columns,) for dim 1; a chunk of rows at a time."""
+    rows, columns = weight.shape
+    step = max(1, CHUNK // columns)
+    chunks = [
+        (weight[i : i + step].float() * gradient[i : i + step].float()).abs_().sum(1 - dim)
+        for i in range(0, rows, step)
+    ]
+    return torch.cat(chunks) if dim == 0 else torch.stack(chunks).sum(0)

@@ -1,0 +1,145 @@
+"""What a model costs: counted exactly from its anatomy, and measured on this machine."""
+
+import statistics
+import time
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from lvlm import LVLM, Anatomy, Parts
+from lvlm.encoding import encode_texts, prompt_text
+from lvlm.events import Progress, Report, silent
+
+QUESTION = "Describe this image in detail: what is to be seen, how many of each, where, and in which colours?"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What FLOPs and cache bytes are counted for: one image and one question."""
+
+    prompt_tokens: int  # image tokens included
+    image_tokens: int
+    vision_flops: int  # vision tower and projector, for that image
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Exact counts; the measured ones are None until `measure` has timed the model."""
+
+    parameters: Parts
+    bytes: int  # of weights
+    flops_prefill: int  # image + prompt, up to the first token; 2 a multiply-add, as torch counts
+    flops_per_token: int  # one more token after the prompt
+    kv_bytes: int  # key/value cache after the prompt
+    workload: Workload
+    first_token_s: float | None = None  # median
+    tokens_per_s: float | None = None  # median, after the first token
+    peak_bytes: int | None = None  # CUDA only: the allocator's peak while generating
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Cost":
+        return cls(**{**data, "parameters": Parts(**data["parameters"]), "workload": Workload(**data["workload"])})
+
+
+def count(anatomy: Anatomy, workload: Workload, weight_bytes: int | None = None) -> Cost:
+    """The cost of an anatomy under a workload, without any network. weight_bytes: where they are known better."""
+    tokens = workload.prompt_tokens
+    head = 2 * anatomy.hidden * anatomy.vocabulary  # logits of the last token only, as in generation
+    prefill = sum(layer_flops(x, tokens, tokens) for x in anatomy.layers)
+    step = sum(layer_flops(x, 1, min(tokens + 1, x.window or tokens + 1)) for x in anatomy.layers)
+    cached = sum(min(tokens, (x.window or tokens + 1) - 1) * x.groups * x.head_dim for x in anatomy.layers)
+    return Cost(
+        parameters=anatomy.parts,
+        bytes=anatomy.parts.total * anatomy.itemsize if weight_bytes is None else weight_bytes,
+        flops_prefill=prefill + head + workload.vision_flops,
+        flops_per_token=step + head,
+        kv_bytes=2 * cached * anatomy.itemsize,
+        workload=workload,
+    )
+
+
+def layer_flops(layer, tokens: int, keys: int) -> int:
+    """Matrix products with the weights, and queries × keys and weights × values over all keys (masked ones too)."""
+    return 2 * tokens * layer.weights + 4 * tokens * keys * layer.n_heads * layer.head_dim
+
+
+def workload_of(model: LVLM) -> Workload:
+    """A blank image and a 20-word question through this model's own processor and vision tower (run once, counted)."""
+    if model.processor is None:
+        return Workload(64, 0, 0)
+    inputs = _inputs(model)
+    image_id = getattr(model.processor, "image_token_id", None)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        decoder_inputs(model.network, inputs)
+    ids = inputs["input_ids"]
+    return Workload(ids.shape[1], int((ids == image_id).sum()), counter.get_total_flops())
+
+
+def _inputs(model: LVLM) -> dict:
+    image = Image.new("RGB", (336, 336), "white")
+    text = prompt_text(model.processor, [(QUESTION, None)], image, ask=True)
+    inputs = encode_texts(model.processor, [text], [image], side="left")
+    return {k: v.to(model.device, model.dtype if v.is_floating_point() else v.dtype) for k, v in inputs.items()}
+
+
+class _Reached(Exception):
+    """Not an error: the decoder was reached, and its inputs are in hand."""
+
+
+def decoder_inputs(network, inputs: dict) -> dict:
+    """What the network hands its decoder for these inputs: vision tower and projector run, the decoder does not."""
+    caught = {}
+
+    def catch(module, args, kwargs):
+        caught.update(kwargs)
+        raise _Reached
+
+    hook = network.get_decoder().register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        network(**inputs, use_cache=False)
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
+    return caught
+
+
+def measure(model: LVLM, timed: bool = True, repeats: int = 3, new_tokens: int = 16, report: Report = silent) -> Cost:
+    """Counts of any LVLM, and (timed) medians of warm runs: time to first token, tokens/s, peak CUDA memory."""
+    workload = workload_of(model)
+    cost = count(model.anatomy, workload, model.bytes())
+    cost = replace(cost, parameters=model.parameters())
+    if not timed or model.processor is None:
+        return cost
+    inputs = _inputs(model)
+    cuda = model.device.type == "cuda"
+    first, rate = [], []
+    for run in range(repeats + 1):
+        report(Progress("measure", run, repeats + 1, "timing" if run else "warming up"))
+        if cuda and run == 1:
+            torch.cuda.reset_peak_memory_stats(model.device)
+        one, all_ = (_timed(model, inputs, n, cuda) for n in (1, new_tokens))
+        if run:
+            first.append(one)
+            rate.append((new_tokens - 1) / max(all_ - one, 1e-9))
+    report(Progress("measure", repeats + 1, repeats + 1, "timed"))
+    peak = torch.cuda.max_memory_allocated(model.device) if cuda else None
+    return replace(
+        cost, first_token_s=statistics.median(first), tokens_per_s=statistics.median(rate), peak_bytes=peak
+    )
+
+
+def _timed(model: LVLM, inputs: dict, tokens: int, cuda: bool) -> float:
+    pad = model.processor.tokenizer.pad_token_id
+    options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "pad_token_id": pad}
+    start = time.perf_counter()
+    with torch.no_grad():
+        model.network.generate(**inputs, min_new_tokens=tokens, max_new_tokens=tokens, **options)
+    if cuda:
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter() - start

@@ -1,0 +1,62 @@
+"""A plan in words. Reads a Plan; decides nothing."""
+
+
+def ranges(numbers) -> str:
+    """[1, 2, 3, 7] → "1–3 and 7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    words = [str(a) if a == b else f"{a}–{b}" for a, b in runs]
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+
+
+def size(number: float, unit: str = "") -> str:
+    """1234567 → "1.23M"."""
+    for limit, letter in ((1e12, "T"), (1e9, "B" if not unit else "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= limit:
+            return f"{number / limit:.2f}{letter}{unit}"
+    return f"{number:.0f}{unit}"
+
+
+def explain(plan) -> str:
+    """One paragraph: what goes, where, and why."""
+    if plan.is_identity:
+        return f"Nothing is removed from {plan.model}: the pruned model will give the same answers, bit for bit."
+    sentences = []
+    if plan.removed_layers:
+        block = "one block of neighbours, " if plan.settings.get("contiguous") else ""
+        n = len(plan.removed_layers)
+        sentences.append(
+            f"{n} of {len(plan.dense_shape)} layers {'goes' if n == 1 else 'go'} ({block}{ranges(plan.removed_layers)}, "
+            "counted from 0): they change their input least (lowest block influence)"
+        )
+    cut = [
+        (i, plan.dense_shape[i][0] - len(plan.heads[i]), plan.dense_shape[i][1] - len(plan.neurons[i]))
+        for i in plan.layers
+    ]
+    heads, neurons = sum(x[1] for x in cut), sum(x[2] for x in cut)
+    if heads or neurons:
+        touched = [i for i, h, n in cut if h or n]
+        why = {
+            "taylor": "the loss would change least without them (Taylor importance)",
+            "activation": "they are least active (activation importance)",
+            "magnitude": "their weights are smallest",
+            "random": "drawn by chance, as a control",
+        }[plan.settings.get("importance", "taylor")]
+        where = "in each of" if plan.settings.get("ranking") == "layer" else "unevenly over"
+        sentences.append(
+            f"{heads} key/value groups and {neurons} neurons go, {where} layers {ranges(touched)}: {why}"
+        )
+    if plan.settings.get("protected"):
+        sentences.append(f"Layers {ranges(plan.settings['protected'])} are protected")
+    before, after = plan.cost.before, plan.cost.after
+    asked = "" if plan.ratio is None else f" (asked: {plan.ratio:.0%})"
+    sentences.append(
+        f"This removes {plan.achieved:.1%} of the language backbone{asked}: the model shrinks from "
+        f"{size(before.parameters.total)} to {size(after.parameters.total)} parameters, and an image with a question "
+        f"from {size(before.flops_prefill, 'FLOP')} to {size(after.flops_prefill, 'FLOP')}"
+    )
+    return ". ".join(sentences) + "."

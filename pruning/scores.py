@@ -1,0 +1,112 @@
+"""Every importance number of one model, per layer: plain arrays that are small, saved as one file, and reused."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lvlm import Anatomy, BadPlan
+
+from .cost import Workload
+
+SCHEMA = 1
+BLOCK = ("block_influence", "block_influence_image", "block_influence_text")
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """One measure of units. heads: per layer (groups,), neurons: per layer (intermediate,); fp64, higher matters more."""
+
+    heads: tuple[np.ndarray, ...]
+    neurons: tuple[np.ndarray, ...]
+
+    @cached_property
+    def order(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Per layer the units, least important first; sorted once, so that a plan costs milliseconds."""
+        return tuple(tuple(np.argsort(x, kind="stable") for x in part) for part in (self.heads, self.neurons))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What `calibrate` found. L layers; block influences (L,); see Importance for the rest.
+
+    block_influence_image and _text are the same over image tokens and text tokens alone (NaN where there are none).
+    """
+
+    model: str
+    digest: str
+    anatomy: Anatomy
+    workload: Workload
+    block_influence: np.ndarray
+    block_influence_image: np.ndarray
+    block_influence_text: np.ndarray
+    importance: dict[str, Importance]
+    sample_ids: tuple[str, ...] = ()
+    seed: int = 0
+    loss: float = float("nan")  # mean cross-entropy on answer tokens
+    settings: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+
+    @property
+    def heads(self) -> tuple[np.ndarray, ...]:
+        """Taylor importance (Eq. 4) of every key/value group, per layer."""
+        return self.importance["taylor"].heads
+
+    @property
+    def neurons(self) -> tuple[np.ndarray, ...]:
+        """Taylor importance (Eq. 4) of every MLP neuron, per layer."""
+        return self.importance["taylor"].neurons
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """One safetensors file; written beside and renamed, so that it is whole or not there."""
+        path = Path(path)
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in BLOCK}
+        for kind, found in self.importance.items():
+            for part in ("heads", "neurons"):
+                for layer, values in enumerate(getattr(found, part)):
+                    arrays[f"{kind}.{part}.{layer:04d}"] = np.ascontiguousarray(values)
+        about = {
+            "schema": SCHEMA,
+            "model": self.model,
+            "digest": self.digest,
+            "anatomy": self.anatomy.to_dict(),
+            "workload": asdict(self.workload),
+            "sample_ids": list(self.sample_ids),
+            "seed": self.seed,
+            "loss": self.loss,
+            "settings": self.settings,
+            "versions": self.versions,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        save_file(arrays, part, metadata={"prunoscope": json.dumps(about)})
+        os.replace(part, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Scores":
+        """Raises BadPlan for a file that holds no scores."""
+        try:
+            with safe_open(path, framework="np") as file:
+                about = json.loads((file.metadata() or {})["prunoscope"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+        except FileNotFoundError as error:
+            raise BadPlan(f"There is no scores file {path}: please calibrate first.") from error
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            raise BadPlan(f"{Path(path).name} is not a scores file: please calibrate again.") from error
+        if about.pop("schema") != SCHEMA:
+            raise BadPlan(f"{Path(path).name} was written by another version: please calibrate again.")
+        found: dict[str, dict[str, list]] = {}
+        for name in sorted(set(arrays) - set(BLOCK)):
+            kind, part, _ = name.split(".")
+            found.setdefault(kind, {"heads": [], "neurons": []})[part].append(arrays[name])
+        importance = {k: Importance(tuple(v["heads"]), tuple(v["neurons"])) for k, v in found.items()}
+        about["anatomy"] = Anatomy.from_dict(about["anatomy"])
+        about["workload"] = Workload(**about["workload"])
+        about["sample_ids"] = tuple(about["sample_ids"])
+        return cls(**about, **{name: arrays[name] for name in BLOCK}, importance=importance)

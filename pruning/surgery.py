@@ -1,0 +1,32 @@
+"""A Plan applied to the model it was made for. The original keeps every bit; what is not cut is shared with it."""
+
+from lvlm import LVLM, BadPlan
+from lvlm.reshaped import keep
+
+from .plan import Plan
+
+
+def prune(model: LVLM, plan: Plan) -> LVLM:
+    """A new LVLM with only what the plan keeps. Raises BadPlan if the plan was made for other weights."""
+    if any(x.get("step") == "quantize" for x in model.history):
+        raise BadPlan("An int8 model cannot be cut: please prune the model it was made from, then quantize again.")
+    shape = tuple((x.groups, x.neurons) for x in model.anatomy.layers)
+    if shape != plan.dense_shape or model.digest() != plan.digest:
+        raise BadPlan(
+            f"This plan was made for {plan.model} (weights {plan.digest}), not for these weights ({model.digest()}): "
+            "please calibrate this model and plan again."
+        )
+    network = keep(model.network, plan.layers, plan.heads, plan.neurons)
+    step = {
+        "step": "prune",
+        "method": plan.method,
+        "ratio": plan.ratio,
+        "achieved": plan.achieved,
+        "base": plan.model,
+        "base_digest": plan.digest,
+        "layers": list(plan.layers),
+        "heads": [plan.heads[i].tolist() for i in plan.layers],
+        "neurons": [plan.neurons[i].tolist() for i in plan.layers],
+        "settings": plan.settings,
+    }
+    return model.then(network, step)
