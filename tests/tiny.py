@@ -46,7 +46,7 @@ FAMILIES = {
     "gemma2": {"model_type": "gemma2", "intermediate_size": 48, "head_dim": 16, "sliding_window": 8, **GQA},
     "gemma3": {"model_type": "gemma3_text", "intermediate_size": 48, "head_dim": 16, "sliding_window": 8, **GQA},
     "mistral": {"model_type": "mistral", "intermediate_size": 48, "sliding_window": 8, **GQA},
-    "smollm3": {"model_type": "smollm3", "intermediate_size": 48, "no_rope_layers": [1, 1, 0, 1], **GQA},
+    "smollm3": {"model_type": "smollm3", "intermediate_size": 48, "no_rope_layers": [1, 1, 0, 1], "pad_token_id": 0, **GQA},
     "internvl": {"model_type": "phi3", "intermediate_size": 48, "num_key_value_heads": 4, "pad_token_id": 0},
     "internvl-qwen2": {"model_type": "qwen2", "intermediate_size": 48, **GQA},
 }
@@ -121,7 +121,8 @@ def network(family: str = "llama", seed: int = 0, dtype=torch.float32, attention
         noise = torch.randn(parameter.shape, generator=generator) * scale
         parameter.data = noise + 1 if name.endswith("norm.weight") or "layernorm" in name and name.endswith("weight") else noise
     made = made.to(dtype).eval()
-    made.set_attn_implementation(attention)
+    if attention != "sdpa" or made.get_decoder()._supports_sdpa:  # Gemma 2 knows eager attention only
+        made.set_attn_implementation(attention)
     return made
 
 
@@ -143,3 +144,58 @@ def samples(n: int = 3) -> list[Sample]:
         image = None if i == n - 1 and n > 1 else picture(i)
         found.append(Sample(f"s{i}", image, (Turn(" ".join(words), WORDS[-1 - i]),)))
     return found
+
+
+def inputs(seed: int = 0, dtype=torch.float32) -> dict:
+    """Two left-padded prompts of different length, each with one image, for any tiny network."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, 260, (2, 18), generator=generator)
+    mask = torch.ones_like(ids)
+    ids[:, 6 : 6 + IMAGE_TOKENS] = 3
+    ids[0, :5], mask[0, :5] = 0, 0
+    pixels = torch.randn(2, 3, 28, 28, generator=generator).to(dtype)
+    return {"input_ids": ids, "attention_mask": mask, "pixel_values": pixels}
+
+
+def scores(model_: LVLM, seed: int = 0) -> "object":
+    """Random scores of a model: plans need nothing better."""
+    import numpy as np
+
+    from pruning import Importance, Scores, Workload
+
+    random = np.random.default_rng(seed)
+    layers = model_.anatomy.layers
+    found = Importance(tuple(random.random(x.groups) for x in layers), tuple(random.random(x.neurons) for x in layers))
+    influence = random.random(len(layers))
+    return Scores(
+        model=model_.name,
+        digest=model_.digest(),
+        anatomy=model_.anatomy,
+        workload=Workload(64, 4, 1000),
+        block_influence=influence,
+        block_influence_image=influence,
+        block_influence_text=influence,
+        importance={"taylor": found},
+    )
+
+
+def masked(network_, plan):
+    """A real copy with the same shape, in which what the plan removes contributes nothing: the reference for pruning."""
+    import copy
+
+    network_ = copy.deepcopy(network_)
+    from lvlm.anatomy import anatomy_of
+
+    layers = anatomy_of(network_).layers
+    for index, (module, layer) in enumerate(zip(network_.get_decoder().layers, layers)):
+        for cut in layer.cuts:
+            linear = module.get_submodule(cut.path)
+            if cut.dim != 1:
+                continue
+            kept = plan.heads[index] if cut.kind == "heads" else plan.neurons[index]
+            gone = sorted(set(range(cut.units)) - set(kept.tolist()))
+            for unit in gone:
+                linear.weight.data[:, cut.start + unit * cut.width : cut.start + (unit + 1) * cut.width] = 0
+            if index not in plan.layers and linear.bias is not None:
+                linear.bias.data.zero_()
+    return network_
