@@ -13,6 +13,11 @@ def ranges(numbers) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
 
 
+def counted(number: int, noun: str) -> str:
+    """(2, "neuron") → "2 neurons"; nothing for none."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}" if number else ""
+
+
 def size(number: float, unit: str = "") -> str:
     """1234567 → "1.23M"."""
     for limit, letter in ((1e12, "T"), (1e9, "B" if not unit else "G"), (1e6, "M"), (1e3, "k")):
@@ -47,11 +52,12 @@ def explain(plan) -> str:
             "random": "drawn by chance, as a control",
         }[plan.settings.get("importance", "taylor")]
         where = "in each of" if plan.settings.get("ranking") == "layer" else "unevenly over"
-        sentences.append(
-            f"{heads} key/value groups and {neurons} neurons go, {where} layers {ranges(touched)}: {why}"
-        )
-    if plan.settings.get("protected"):
-        sentences.append(f"Layers {ranges(plan.settings['protected'])} are protected")
+        what = " and ".join(filter(None, [counted(heads, "key/value group"), counted(neurons, "neuron")]))
+        verb = "goes" if heads + neurons == 1 else "go"
+        sentences.append(f"{what} {verb}, {where} layers {ranges(touched)}: {why}")
+    protected = plan.settings.get("protected")
+    if protected:
+        sentences.append(f"Layer {protected[0]} is kept whole" if len(protected) == 1 else f"Layers {ranges(protected)} are kept whole")
     before, after = plan.cost.before, plan.cost.after
     asked = "" if plan.ratio is None else f" (asked: {plan.ratio:.0%})"
     sentences.append(

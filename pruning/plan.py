@@ -154,7 +154,7 @@ def make_plan(
         solve = widthwise_global if ranking == "global" else widthwise_local
         choice = solve(choice, prices, scores.importance[importance], free, free, rest, round_to)
     reached = choice.removed(prices)
-    if reached < target - choice.unit_size(prices, method, free) and target > 0:
+    if reached < target - choice.unit_size(prices, method, free, round_to) and target > 0:
         share = reached / prices.backbone
         raise BadPlan(
             f"{target / prices.backbone:.0%} of the backbone cannot be removed {method} here: at most {share:.1%} can. "

@@ -106,11 +106,11 @@ class Choice:
             neurons=cut(self.neurons, order_neurons, neurons),
         )
 
-    def unit_size(self, prices: Budget, method: str, free: np.ndarray) -> float:
+    def unit_size(self, prices: Budget, method: str, free: np.ndarray, round_to: int = 1) -> float:
         """How far from a target the closest reachable choice may lie: one layer, or one neuron and head per layer."""
         if method == "layerwise":
             return float(prices.layer.max())
-        return float(prices.neuron[free].sum() + prices.group[free].max(initial=0.0))
+        return float(round_to * prices.neuron[free].sum() + prices.group[free].max(initial=0.0))
 
 
 def layerwise(choice, prices, influence, free, target, contiguous=False, below=False) -> Choice:
