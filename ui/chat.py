@@ -15,11 +15,12 @@ from ui.workspace import Answer, Desk, Desks, Exchange
 
 FRAME_SECONDS = 0.06            # between two looks at the growing answers
 SIDES = ("left", "right")
-NO_PRUNED = "Nothing is pruned yet."
 
 
 class Picture(gr.Image):
     """An image input that hands on the uploaded file as it is: what it holds is judged by `open_image`, in our words."""
+
+    is_template = True          # drawn by Gradio's own Image
 
     def preprocess(self, payload):
         return payload.path if payload else None
@@ -29,7 +30,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
     """The tab's content; and, for a page that arrives while answers grow, the function to follow them with its outputs."""
     scenes = _scenes()
     with gr.Row(equal_height=False):
-        with gr.Column(scale=3, min_width=280, elem_classes="panel"):
+        with gr.Column(scale=3, min_width=280, elem_classes="slab"):
             picture = Picture(label="Picture", type="filepath", sources=["upload", "clipboard"], height=280,
                               buttons=["fullscreen"], elem_id="picture")
             gallery = gr.Gallery([(path, title) for path, title, _ in scenes], columns=4, height="auto", show_label=False,
@@ -156,10 +157,10 @@ class Pane:
 
 
 def _pane(side: str) -> Pane:
-    with gr.Column(min_width=300, elem_classes=["panel", "pane", f"pane-{side}"]):
+    with gr.Column(min_width=300, elem_classes=["slab", "pane", f"pane-{side}"]):
         head = gr.HTML()
-        chat = gr.Chatbot(height=330, show_label=False, container=False, buttons=["copy"], elem_id=f"chat-{side}",
-                          feedback_options=[], placeholder="" if side == "left" else NO_PRUNED,
+        chat = gr.Chatbot(height=330, show_label=False, container=False, buttons=[], elem_id=f"chat-{side}",
+                          feedback_options=[], placeholder="Answers appear here.",
                           group_consecutive_messages=False)
         prune = gr.Button("Prune as planned and compare", visible=False, size="sm", elem_id=f"prune-{side}")
         stats = gr.HTML(elem_id=f"stats-{side}")

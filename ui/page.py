@@ -16,6 +16,7 @@ DESK_KEY = """() => {
     key = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
     sessionStorage.setItem(name, key);
   }
+  if (window.innerWidth < 768) document.querySelector("#rail.open .toggle-button")?.click();
   return [key];
 }"""
 
@@ -28,7 +29,8 @@ def build_app(model: str) -> gr.Blocks:
         seen = gr.State(-1)
         timer = gr.Timer(BUSY_SECONDS)
         with gr.Sidebar(width=300, elem_id="rail"):
-            side, job = rail.build(desks, desk_key)
+            side, clock = rail.build(desks, desk_key)
+        job = rail.build_job(desks, desk_key)
         with gr.Tabs(selected="prune", elem_id="tabs") as tabs:
             with gr.Tab("Prune", id="prune"):
                 prune_tab, to_chat = prune.build(desks, desk_key)
@@ -39,7 +41,7 @@ def build_app(model: str) -> gr.Blocks:
 
         parts = [side, prune_tab, chat_tab]
         outputs = [component for part in parts for component in part.outputs]
-        following = [timer, seen, *job.outputs]
+        following = [timer, seen, *job.outputs, *clock.outputs]
 
         def look(key: str, version: int) -> list:
             """The job under way, and the whole desk again where it changed since this page last drew it."""
@@ -51,7 +53,8 @@ def build_app(model: str) -> gr.Blocks:
             now = desk.version
             drawn = [value for part in parts for value in part.draw(desk)] if now != version \
                 else [gr.skip()] * len(outputs)
-            return [gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS), now, *job.draw(desk), *drawn]
+            return [gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS), now, *job.draw(desk),
+                    *clock.draw(desk), *drawn]
 
         def arrive(key: str) -> list:
             """A page opens or is refreshed: find its desk, or lay a new one."""

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from ui.words import VARIANT_COLOURS, count, percent, significant, some
 
 KEPT, GONE = VARIANT_COLOURS["original"], VARIANT_COLOURS["pruned"]
+ATTENTION, MLP = "#55657c", "#9fb0c6"    # two shades of the original's colour
 SCALE = "Viridis"                       # perceptually uniform and safe for colour-blind eyes
 NEURON_COLUMNS = 96                     # neurons are drawn as this many equal groups a layer
 
@@ -37,11 +38,16 @@ def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer")
     return figure
 
 
-def _hatch(gone: Sequence[bool], colours: tuple[str, str] = (KEPT, GONE)) -> dict:
-    """Bar markers: solid where a layer stays, hatched and hollow where it goes."""
-    return dict(color=["rgba(0,0,0,0)" if g else colours[0] for g in gone],
-                line=dict(color=[colours[1] if g else colours[0] for g in gone], width=1.2),
-                pattern=dict(shape=["/" if g else "" for g in gone], fgcolor=[colours[1]] * len(gone), size=6, solidity=0.35))
+def _bars(values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str]) -> list[go.Bar]:
+    """One bar a layer: solid in `colour` where it stays, hollow and hatched where it goes. `gone`: (L,) bool."""
+    bars = []
+    for hatched in (False, True):
+        look = dict(color="rgba(234, 115, 23, 0.06)", line=dict(color=GONE, width=1.2),
+                    pattern=dict(shape="/", fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25)) \
+            if hatched else dict(color=colour, line=dict(width=0))
+        bars.append(go.Bar(x=np.where(gone == hatched, values, 0), y=np.arange(len(values)), orientation="h", marker=look,
+                           hovertext=hover, hoverinfo="text"))
+    return bars
 
 
 def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
@@ -59,13 +65,13 @@ def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
 
 def influence(values: np.ndarray, removed: Sequence[int], image: np.ndarray, text: np.ndarray) -> go.Figure:
     """Block influence, one bar a layer; removed layers hatched. All arrays (L,), 1 − cosine similarity."""
-    layers, gone = len(values), set(removed)
-    hover = [f"<b>Layer {i}</b> {'goes' if i in gone else 'stays'}<br>It turns what passes through it by "
+    layers = len(values)
+    gone = np.isin(np.arange(layers), removed)
+    hover = [f"<b>Layer {i}</b> {'goes' if gone[i] else 'stays'}<br>It turns what passes through it by "
              f"{significant(float(v))}<br>image tokens {significant(float(im))} · text tokens {significant(float(tx))}"
              for i, (v, im, tx) in enumerate(zip(values, image, text, strict=True))]
-    figure = go.Figure(go.Bar(x=values, y=np.arange(layers), orientation="h", hovertext=hover, hoverinfo="text",
-                              marker=_hatch([i in gone for i in range(layers)])))
-    return _frame(figure, layers, "block influence (1 − cosine similarity)").update_xaxes(showgrid=True, rangemode="tozero")
+    figure = go.Figure(_bars(values, gone, KEPT, hover))
+    return _frame(figure, layers, "block influence (1 − cosine)").update_xaxes(showgrid=True, rangemode="tozero")
 
 
 def _logs(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -166,7 +172,7 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
     for i, cut in enumerate(cuts):
         if cut > -0.5:
             figure.add_shape(type="line", x0=cut, x1=cut, y0=i - 0.5, y1=i + 0.5, line=dict(color=GONE, width=2.5))
-    figure = _frame(figure, len(scores), "each layer's neurons, least important first")
+    figure = _frame(figure, len(scores), "neurons, least important first")
     return figure.update_xaxes(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(standoff=14))
 
 
@@ -184,11 +190,9 @@ def network(attention: np.ndarray, mlp: np.ndarray, attention_kept: np.ndarray, 
     """
     layers = len(attention)
     figure = go.Figure()
-    y = np.arange(layers)
-    for name, whole, stays, colour in (("attention", attention, attention_kept, "#475569"), ("MLP", mlp, mlp_kept, "#94a3b8")):
-        for part, values in (("stays", stays), ("goes", whole - stays)):
-            hover = [f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
-                     for i, (s, w) in enumerate(zip(stays, whole, strict=True))]
-            figure.add_bar(x=values, y=y, orientation="h", hovertext=hover, hoverinfo="text", name=f"{name} {part}",
-                           marker=_hatch([part == "goes"] * layers, (colour, GONE)))
-    return _frame(figure, layers, "parameters: attention (dark), MLP (light)")
+    for name, whole, stays, colour in (("attention", attention, attention_kept, ATTENTION), ("MLP", mlp, mlp_kept, MLP)):
+        hover = [f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
+                 for i, (s, w) in enumerate(zip(stays, whole, strict=True))]
+        for values, goes in ((stays, False), (whole - stays, True)):
+            figure.add_traces(_bars(values, np.full(layers, goes), colour, hover))
+    return _frame(figure, layers, "parameters")

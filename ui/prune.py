@@ -13,14 +13,14 @@ HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
     "heads": "How much each attention head matters to the answers. Colour on a logarithmic scale; crossed-out heads go.",
     "neurons": "Each layer's MLP neurons sorted by importance. Faded ones, left of the orange mark, go.",
-    "network": "Each layer to scale. Solid stays, hatched goes.",
+    "network": "Each layer to scale: attention dark, MLP light. Solid stays, hatched goes.",
 }
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
     """The tab's content, and its button that leads to the chat."""
     with gr.Row(equal_height=False, elem_classes="bench"):
-        with gr.Column(scale=4, min_width=320, elem_classes="panel"):
+        with gr.Column(scale=4, min_width=320, elem_classes="slab"):
             method = gr.Radio(METHODS, value="widthwise", label="What may go", elem_id="method")
             ratio = gr.Slider(0, 60, round(100 * DEFAULT_RATIO), step=1, buttons=[], elem_id="ratio",
                               label="How much of the language model to remove (%)")
@@ -38,16 +38,16 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
             cards = gr.HTML(elem_id="cards")
             said = gr.HTML(elem_id="said")
     result = gr.HTML(elem_id="result")
-    to_chat = gr.Button("Ask both", visible=False, elem_id="to-chat", variant="primary")
+    to_chat = gr.Button("Ask both →", visible=False, elem_id="to-chat", variant="primary")
     with gr.Row(equal_height=False):
-        with gr.Column(min_width=320, elem_classes="panel"):
+        with gr.Column(min_width=320, elem_classes="slab"):
             influence_head, influence = gr.HTML(), _plot("influence")
-        with gr.Column(min_width=320, elem_classes="panel"):
+        with gr.Column(min_width=320, elem_classes="slab"):
             heads_head, heads = gr.HTML(), _plot("heads")
     with gr.Row(equal_height=False):
-        with gr.Column(min_width=320, elem_classes="panel"):
+        with gr.Column(min_width=320, elem_classes="slab"):
             network_head, network = gr.HTML(), _plot("network")
-        with gr.Column(min_width=320, elem_classes="panel"):
+        with gr.Column(min_width=320, elem_classes="slab"):
             neurons_head, neurons = gr.HTML(), _plot("neurons")
 
     live = [cards, said, prune, influence_head, influence, heads_head, heads, neurons_head, neurons, network_head, network]
@@ -86,22 +86,13 @@ def _plot(name: str) -> gr.Plot:
     return gr.Plot(show_label=False, container=False, elem_id=f"plot-{name}", elem_classes="figure")
 
 
-def kept_units(plan, scores) -> tuple[list, list]:
-    """(heads, neurons): per original layer the indices that stay, none in a layer that goes."""
-    layers = set(plan.layers)
-    return ([plan.heads[i] if i in layers else () for i in range(len(scores.heads))],
-            [plan.neurons[i] if i in layers else () for i in range(len(scores.neurons))])
-
-
 def draw_plan(desk: Desk) -> list:
     """Everything that follows the slider: cards, explanation, button and figures."""
     plan, scores = desk.plan, desk.scores
     if plan is None:
         return [_skeleton_cards(), words.notice(desk.refusal or desk.notice, "error"),
                 gr.Button("Prune (waiting for the scores)", interactive=False), *[None] * 8]
-    heads, neurons = kept_units(plan, scores)
-    removed = [i for i in range(len(scores.block_influence)) if i not in set(plan.layers)]
-    sizes = layer_sizes(scores.anatomy, heads, neurons, removed)
+    removed, sizes = plan.removed_layers, layer_sizes(plan)
     label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
     return [
         _cards(plan),
@@ -109,24 +100,22 @@ def draw_plan(desk: Desk) -> list:
         gr.Button(label, interactive=not desk.refusal and not desk.busy),
         words.heading(plots.influence_finding(scores.block_influence, removed), HOW_TO["influence"]),
         plots.influence(scores.block_influence, removed, scores.block_influence_image, scores.block_influence_text),
-        words.heading(plots.heads_finding(scores.heads, heads), HOW_TO["heads"], scale=True),
-        plots.heads(scores.heads, heads, scores.anatomy.layers[0].heads_per_group),
-        words.heading(plots.neurons_finding(scores.neurons, neurons), HOW_TO["neurons"], scale=True),
-        plots.neurons(scores.neurons, neurons),
+        words.heading(plots.heads_finding(scores.heads, plan.heads), HOW_TO["heads"], scale=True),
+        plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group),
+        words.heading(plots.neurons_finding(scores.neurons, plan.neurons), HOW_TO["neurons"], scale=True),
+        plots.neurons(scores.neurons, plan.neurons),
         words.heading(plots.network_finding(int(sizes[0].sum() + sizes[1].sum()), int(sizes[2].sum() + sizes[3].sum())),
                       HOW_TO["network"]),
         plots.network(*sizes),
     ]
 
 
-def layer_sizes(anatomy, heads, neurons, removed) -> tuple[np.ndarray, ...]:
-    """Attention and MLP parameters of each layer, before (2 × (L,)) and after (2 × (L,)); norms are left out."""
-    before, after = [], []
-    for i, layer in enumerate(anatomy.layers):
-        head, neuron = layer.unit("heads")[0], layer.unit("neurons")[0]
-        before.append((layer.groups * head, layer.neurons * neuron))
-        after.append((0, 0) if i in removed else (len(heads[i]) * head, len(neurons[i]) * neuron))
-    return tuple(np.array(column) for rows in (before, after) for column in zip(*rows, strict=True))
+def layer_sizes(plan) -> tuple[np.ndarray, ...]:
+    """Parameters of each layer's attention and MLP before, then after the plan: four (L,) arrays; norms left out."""
+    _, group, neuron = np.array(plan.unit_costs).T
+    groups, neurons = np.array(plan.dense_shape).T
+    return (groups * group, neurons * neuron,
+            np.array([len(x) for x in plan.heads]) * group, np.array([len(x) for x in plan.neurons]) * neuron)
 
 
 def _skeleton_cards() -> str:
@@ -134,7 +123,7 @@ def _skeleton_cards() -> str:
 
 
 def _cards(plan) -> str:
-    before, after = plan.before, plan.after
+    before, after = plan.cost.before, plan.cost.after
     triples = [
         ("Parameters", words.count, before.parameters.total, after.parameters.total, "vision tower and projector included"),
         ("Memory", words.memory, before.bytes, after.bytes, "of the weights"),

@@ -13,20 +13,15 @@ STAGES = {"load": "Loading", "influence": "Block influence", "calibrate": "Calib
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
-    """The rail inside a `gr.Sidebar`: what changes with the desk, and what follows the running job."""
+    """The rail inside a `gr.Sidebar`: what changes with the desk, and what changes with time."""
     gr.HTML('<div class="brand"><b>Prunoscope</b><p>See what pruning takes out of a vision-language model, '
             "and how its answers change.</p></div>")
     picker = gr.Dropdown(_choices(), value=None, label="Model", allow_custom_value=True, elem_id="picker",
-                         info="From the list, or type a folder or hub id")
+                         info="Or type a folder or hub id")
     about = gr.HTML()
     gr.HTML('<h4 class="rail-title">At hand</h4>')
     variants = gr.HTML()
-    progress = gr.HTML(elem_id="progress")
-    cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
     memory = gr.HTML()
-
-    cancel.click(lambda key: desks.at(key).job.cancel(), desk_key, None, queue=False, show_progress="hidden",
-                 api_visibility="private")
 
     def open_model(key: str, name: str):
         """Load, calibrate and plan another model by catalogue name, hub id or folder."""
@@ -38,11 +33,24 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
         name = desk.shared.name if desk.shared else None
         return [name, _about(desk), _variants(desk)]
 
-    def draw_job(desk: Desk) -> list:
-        return [_progress(desk.job), gr.Button(visible=desk.busy), _memory()]
+    def draw_memory(desk: Desk) -> list:
+        return [_memory()]
 
-    return (Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]),
-            Part([progress, cancel, memory], draw_job))
+    return Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]), Part([memory], draw_memory)
+
+
+def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
+    """The job under way, with Cancel: at the rail's foot on a desktop, along the bottom of a phone."""
+    with gr.Column(elem_id="job"):
+        progress = gr.HTML()
+        cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
+
+    def cancel_job(key: str) -> None:
+        if (job := desks.at(key).job) is not None:
+            job.cancel()
+
+    cancel.click(cancel_job, desk_key, None, queue=False, show_progress="hidden", api_visibility="private")
+    return Part([progress, cancel], lambda desk: [_progress(desk.job), gr.Button(visible=desk.busy)])
 
 
 def _choices() -> list[tuple[str, str]]:

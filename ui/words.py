@@ -87,11 +87,12 @@ def chip(variant: str, text: str, detail: str = "") -> str:
 
 def card(title: str, before: str, after: str, difference: str, fraction: float, hint: str) -> str:
     """One of the before → after cards; `fraction` (0…1) of the bar stays filled."""
+    number, _, unit = after.partition(" ")
     width = f"{max(0.0, min(1.0, fraction)) * 100:.1f}"
     return (f'<div class="card" title="{escape(hint)}"><h4>{escape(title)}</h4>'
-            f'<p class="now"><b>{escape(after)}</b> <em>{escape(difference)}</em></p>'
+            f'<p class="now"><b>{escape(number)}</b> <small>{escape(unit)}</small></p>'
             f'<div class="meter"><i style="width:{width}%"></i></div>'
-            f'<p class="was">from {escape(before)}</p></div>')
+            f'<p class="was"><em>{escape(difference)}</em> <span>from {escape(before)}</span></p></div>')
 
 
 def notice(text: str, kind: str = "info") -> str:
