@@ -26,7 +26,7 @@ def build_app(model: str) -> gr.Blocks:
     desks = Desks(Shelf(load))
     with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
-        seen = gr.State(-1)
+        seen = gr.State(None)
         timer = gr.Timer(BUSY_SECONDS)
         with gr.Sidebar(width=300, elem_id="rail"):
             side, clock = rail.build(desks, desk_key)
@@ -43,22 +43,22 @@ def build_app(model: str) -> gr.Blocks:
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 
-        def look(key: str, version: int) -> list:
+        def look(key: str, drawn_before: tuple | None) -> list:
             """The job under way, and the whole desk again where it changed since this page last drew it."""
             if not key:
                 return [gr.skip()] * (len(following) + len(outputs))
             desk = desks.at(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
-            now = desk.version
-            drawn = [value for part in parts for value in part.draw(desk)] if now != version \
+            now = (desk.version, desk.busy)             # what can be pressed depends on both
+            drawn = [value for part in parts for value in part.draw(desk)] if now != drawn_before \
                 else [gr.skip()] * len(outputs)
             return [gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS), now, *job.draw(desk),
                     *clock.draw(desk), *drawn]
 
         def arrive(key: str) -> list:
             """A page opens or is refreshed: find its desk, or lay a new one."""
-            return [key, *look(key, -1)]
+            return [key, *look(key, None)]
 
         app.load(arrive, desk_key, [desk_key, *following, *outputs], js=DESK_KEY, queue=False, show_progress="hidden",
                  api_visibility="private").then(follow, desk_key, talking, show_progress="hidden",
@@ -77,12 +77,12 @@ def _started(function, look):
     """The event function that starts a job and shows its first progress; what a person got wrong becomes a toast."""
     from lvlm.errors import LVLMError
 
-    def event(key: str, version: int, *inputs) -> list:
+    def event(key: str, drawn_before: tuple | None, *inputs) -> list:
         try:
             function(key, *inputs)
         except LVLMError as error:
             gr.Warning(str(error))
-        return look(key, version)
+        return look(key, drawn_before)
 
     event.__doc__ = function.__doc__
     event.__name__ = function.__name__

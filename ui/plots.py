@@ -45,7 +45,7 @@ def _bars(values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str]) -
         look = dict(color="rgba(234, 115, 23, 0.06)", line=dict(color=GONE, width=1.2),
                     pattern=dict(shape="/", fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25)) \
             if hatched else dict(color=colour, line=dict(width=0))
-        bars.append(go.Bar(x=np.where(gone == hatched, values, 0), y=np.arange(len(values)), orientation="h", marker=look,
+        bars.append(go.Bar(x=np.where((gone == hatched) & (values > 0), values, np.nan), y=np.arange(len(values)), orientation="h", marker=look,
                            hovertext=hover, hoverinfo="text"))
     return bars
 

@@ -141,7 +141,7 @@ def _result(desk: Desk) -> str:
     """What pruning did, as measured: a table of original against pruned."""
     if desk.pruned_cost is None:
         return ""
-    before, after = desk.shared.cost, desk.pruned_cost
+    before, after = desk.cost, desk.pruned_cost
     rows = [
         ("Parameters", words.count, before.parameters.total, after.parameters.total),
         ("of which language model", words.count, before.parameters.decoder, after.parameters.decoder),

@@ -26,7 +26,6 @@ class Shared:
     name: str
     model: object                                       # LVLM
     scores: dict = field(default_factory=dict)          # number of samples → Scores
-    cost: object = None                                 # Cost as measured
     holders: set = field(default_factory=set)           # ids of desks
 
 
@@ -99,6 +98,7 @@ class Desk:
     pruned: object = None
     pruned_plan: object = None
     pruned_seconds: float = 0.0
+    cost: object = None                                 # Cost of the original, measured beside the pruned one's
     pruned_cost: object = None
     int8: object = None
     image: object = None                                # PIL, RGB: what is asked about
@@ -216,13 +216,11 @@ class Desk:
             began = time.perf_counter()
             pruned = prune(shared.model, plan)
             seconds = time.perf_counter() - began
-            if shared.cost is None:
-                shared.cost = measure(shared.model, report=report)
-            return pruned, seconds, measure(pruned, report=report)
+            return pruned, seconds, measure(shared.model, report=report), measure(pruned, report=report)
 
         def done(result) -> None:
             self._drop_pruned()
-            self.pruned, self.pruned_seconds, self.pruned_cost = result
+            self.pruned, self.pruned_seconds, self.cost, self.pruned_cost = result
             self.pruned_plan = plan
             gc.collect()
 
@@ -245,7 +243,7 @@ class Desk:
 
     def _drop_pruned(self) -> None:
         self.stop()
-        self.pruned = self.pruned_plan = self.pruned_cost = self.int8 = None
+        self.pruned = self.pruned_plan = self.cost = self.pruned_cost = self.int8 = None
 
     # --- talking ---
 
