@@ -1,0 +1,38 @@
+"""A small random model for the app's own tests: as deep as it needs to be, never ending its answers by itself."""
+
+import pytest
+import torch
+
+from tests import tiny
+from ui import workspace
+
+
+def chatty(seed: int = 0):
+    """A tiny LVLM with room for long answers, whose end-of-text never wins: only a limit or Stop ends it."""
+    model = tiny.model(seed=seed)
+    config = model.network.config.get_text_config()
+    config.max_position_embeddings = 4096
+    with torch.no_grad():
+        model.network.lm_head.weight[model.processor.tokenizer.eos_token_id] = 0
+    return model
+
+
+@pytest.fixture
+def desks(monkeypatch):
+    """Desks whose shelf makes tiny models; "broken" cannot be loaded."""
+    from lvlm import UnknownModel
+
+    def load(name, report):
+        if name == "broken":
+            raise UnknownModel("There is no model broken: choose another.")
+        return chatty(seed=len(name))
+
+    monkeypatch.setattr(workspace, "load_samples", lambda reader, n, **options: tiny.samples(n))
+    return workspace.Desks(workspace.Shelf(load))
+
+
+def wait(job):
+    """The job, ended."""
+    job.thread.join(60)
+    assert not job.busy
+    return job

@@ -1,0 +1,87 @@
+import threading
+
+import pytest
+
+from lvlm.errors import BadSamples, Cancelled
+from lvlm.events import LayerScored, Progress
+from ui.jobs import Job
+
+
+def run(work, **options):
+    job = Job("Try", work, **options).start()
+    job.thread.join(5)
+    return job
+
+
+def test_a_job_ends_with_its_result():
+    """What the work returns is there when the job is done, and the listener heard of it first."""
+    heard = []
+    job = run(lambda report: 42, then=heard.append)
+    assert (job.state, job.result, job.fraction, heard) == ("done", 42, 1.0, ["done"])
+
+
+def test_a_persons_mistake_is_shown_as_it_stands():
+    """The text of an LVLMError reaches the page unchanged."""
+
+    def work(report):
+        raise BadSamples("No samples: choose at least one.")
+
+    job = run(work)
+    assert (job.state, job.error) == ("failed", "No samples: choose at least one.")
+
+
+def test_a_job_that_dies_says_so(caplog):
+    """An unforeseen error ends the job with a sentence; the trace goes to the log."""
+    job = run(lambda report: 1 / 0)
+    assert job.state == "failed" and "ZeroDivisionError" in job.error and "Traceback" in caplog.text
+
+
+def test_cancel_ends_the_work_at_its_next_event():
+    """Cancelling raises Cancelled from report, and is no error."""
+    reached, go = threading.Event(), threading.Event()
+
+    def work(report):
+        reached.set()
+        go.wait(5)
+        report(Progress("calibrate", 1, 2))
+        pytest.fail("went on after a cancel")
+
+    job = Job("Try", work).start()
+    reached.wait(5)
+    job.cancel()
+    go.set()
+    job.thread.join(5)
+    assert (job.state, job.error) == ("cancelled", "")
+
+
+def test_one_job_at_a_time():
+    """A second job waits for the first, and can be cancelled while it waits."""
+    inside, go = threading.Event(), threading.Event()
+
+    def hold(report):
+        inside.set()
+        go.wait(5)
+
+    first = Job("First", hold).start()
+    inside.wait(5)
+    second = Job("Second", lambda report: pytest.fail("ran beside another")).start()
+    assert second.state == "waiting"
+    second.cancel()
+    second.thread.join(5)
+    assert second.state == "cancelled" and first.busy
+    go.set()
+    first.thread.join(5)
+    assert first.state == "done"
+
+
+def test_events_become_a_bar_and_words():
+    """Progress moves the bar of its stage; other events pass without harm."""
+    job = Job("Try", lambda report: None)
+    job.report(Progress("calibrate", 3, 10, "sample 3"))
+    job.report(LayerScored(0, 0.5))
+    assert (job.stage, job.fraction, job.text) == ("calibrate", 0.3, "sample 3")
+    job.stage_began -= 3
+    assert job.seconds_left == pytest.approx(7, abs=0.5)
+    job.wish_to_stop.set()
+    with pytest.raises(Cancelled):
+        job.report(LayerScored(0, 0.5))

@@ -1,0 +1,141 @@
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+
+from lvlm import BadPlan, BadSamples
+from tests import tiny
+from tests.ui.conftest import wait
+from ui.workspace import interleave
+
+
+@pytest.fixture
+def desk(desks):
+    desk = desks.at("a")
+    assert wait(desk.open("one")).state == "done"
+    return desk
+
+
+def test_opening_leads_to_a_plan(desk):
+    """A model that was opened is calibrated and planned at 30% widthwise, with no further click."""
+    assert (desk.plan.method, desk.plan.ratio, desk.model.name) == ("widthwise", 0.30, "tiny-llama")
+
+
+def test_switching_models_frees_the_old_one(desk):
+    """Nothing keeps a model alive once its last desk has left it, nor what was pruned from it."""
+    wait(desk.prune())
+    old = [weakref.ref(desk.model.network), weakref.ref(desk.pruned.network)]
+    wait(desk.open("another"))
+    gc.collect()
+    assert [ref() for ref in old] == [None, None]
+    assert desk.shelf.names == ["another"]
+
+
+def test_a_model_that_another_desk_uses_stays(desk, desks):
+    """Models are shared: one desk's switch takes nothing from another."""
+    other = desks.at("b")
+    wait(other.open("one"))
+    assert other.model is desk.model
+    wait(desk.open("another"))
+    assert other.shelf.names == ["one", "another"] and other.model is not desk.model
+
+
+def test_a_model_that_cannot_be_loaded_loses_nothing(desk):
+    """A failed switch keeps model, plan and pruned variant, and says why in one sentence."""
+    wait(desk.prune())
+    before = (desk.model, desk.plan, desk.pruned)
+    assert wait(desk.open("broken")).state == "failed"
+    assert (desk.model, desk.plan, desk.pruned) == before
+    assert desk.notice == "There is no model broken: choose another." and desk.shelf.names == ["one"]
+
+
+def test_a_ratio_nobody_can_mean_keeps_the_plan(desk):
+    """Out-of-range ratios and sample numbers are refused in words, and change nothing."""
+    plan = desk.plan
+    with pytest.raises(BadPlan, match="out of range"):
+        desk.wish("widthwise", 0.9, 0, 0)
+    with pytest.raises(BadSamples, match="choose 1 to 50"):
+        desk.calibrate(0)
+    assert desk.plan is plan and not desk.busy
+
+
+def test_an_unreachable_plan_says_what_can_be_reached(desk):
+    """With every layer protected nothing can go: the old plan stays and the reason is worded."""
+    plan = desk.plan
+    desk.wish("layerwise", 0.3, 4, 4)
+    assert desk.plan is plan and "at most" in desk.refusal
+    desk.wish("layerwise", 0.3, 0, 0)
+    assert desk.plan.method == "layerwise" and not desk.refusal
+
+
+def test_both_models_answer_one_question_at_once(desk):
+    """Both panes' answers grow from one question, interleaved, and both are measured."""
+    wait(desk.prune())
+    job = desk.ask(tiny.picture(), "how many?", max_new_tokens=12, temperature=0)
+    assert wait(job).state == "done"
+    answers = desk.talk[0].answers
+    assert {answer.variant for answer in answers.values()} == {"original", "pruned"}
+    assert all(answer.text and answer.stats.new_tokens == 12 for answer in answers.values())
+
+
+def test_stop_ends_generation_itself(desk):
+    """Stop ends the threads that generate, within a moment, and keeps what was said."""
+    wait(desk.prune())
+    threads = threading.active_count()
+    job = desk.ask(tiny.picture(), "how many?", max_new_tokens=3000, temperature=0)
+    deadline = time.monotonic() + 20
+    while not all(answer.text for answer in desk.talk[0].answers.values()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    desk.stop()
+    wait(job)
+    assert threading.active_count() <= threads
+    for answer in desk.talk[0].answers.values():
+        assert answer.text and answer.stats.stopped and answer.stats.new_tokens < 3000
+
+
+def test_a_refused_question_leaves_the_talk_as_it_was(desk):
+    """A question longer than the context is refused in one sentence; earlier answers stay."""
+    wait(desk.ask(None, "how many?", max_new_tokens=4, temperature=0))
+    job = wait(desk.ask(None, "how many apples? " * 3000, max_new_tokens=4, temperature=0))
+    assert job.state == "failed" and "too long" in job.error
+    assert [exchange.question for exchange in desk.talk] == ["how many?"]
+
+
+def test_int8_switches_the_right_side_and_back(desk):
+    """The switch puts an int8 model beside the original, and back the pruned one."""
+    wait(desk.prune())
+    wait(desk.set_int8(True))
+    assert desk.right()[0] == "int8" and desk.right()[1].bytes() < desk.pruned.bytes()
+    desk.set_int8(False)
+    assert desk.right() == ("pruned", desk.pruned)
+
+
+def test_a_cancelled_calibration_keeps_the_old_scores(desk):
+    """Cancel leaves scores and plan as they were."""
+    scores = desk.scores
+    job = desk.calibrate(20)
+    job.cancel()
+    assert wait(job).state == "cancelled" and desk.scores is scores and not desk.notice
+
+
+def test_a_newer_job_wins(desk):
+    """A second click cancels the first job, whose late result is dropped."""
+    first = desk.calibrate(20)
+    second = desk.calibrate(5)
+    wait(first), wait(second)
+    assert desk.samples == 5 and len(desk.scores.sample_ids) == 5
+
+
+def test_left_desks_are_cleared(desk, desks):
+    """A desk nobody came back to gives its model back."""
+    desk.seen -= 100_000
+    desks.at("b")
+    assert desk.shelf.names == [] and desks.at("a") is not desk
+
+
+def test_pieces_come_in_turn():
+    """No side waits for the other to finish."""
+    pieces = list(interleave({"left": iter("abc"), "right": iter("x")}))
+    assert pieces == [("left", "a"), ("right", "x"), ("left", "b"), ("left", "c")]
