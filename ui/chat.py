@@ -9,6 +9,7 @@ import gradio as gr
 
 from lvlm.errors import LVLMError
 from lvlm.images import check_question, open_image
+from samples import examples
 from ui import words
 from ui.part import Part, Start
 from ui.workspace import Answer, Desk, Desks, Exchange
@@ -169,8 +170,6 @@ def _pane(side: str) -> Pane:
 
 def _scenes() -> list[tuple[str, str, tuple[str, ...]]]:
     """(image path, title, questions) of every example picture, in the gallery's order."""
-    from samples import examples
-
     found: dict[str, tuple[str, list[str]]] = {}
     for example in examples():
         found.setdefault(str(example.image_path), (example.title, []))[1].append(example.question)

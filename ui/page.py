@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from lvlm import load
+from lvlm import LVLMError, load
 from ui import chat, prune, rail
 from ui.theme import CSS, theme
 from ui.workspace import Desks, Shelf
@@ -75,8 +75,6 @@ def build_app(model: str) -> gr.Blocks:
 
 def _started(function, look):
     """The event function that starts a job and shows its first progress; what a person got wrong becomes a toast."""
-    from lvlm.errors import LVLMError
-
     def event(key: str, drawn_before: tuple | None, *inputs) -> list:
         try:
             function(key, *inputs)

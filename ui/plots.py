@@ -74,14 +74,12 @@ def influence(values: np.ndarray, removed: Sequence[int], image: np.ndarray, tex
     return _frame(figure, layers, "block influence (1 − cosine)").update_xaxes(showgrid=True, rangemode="tozero")
 
 
-def _logs(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of unequal length as one (L, widest) array of log10 values, NaN past a row's end; zeros sink to the floor."""
+def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of unequal length as one (L, widest) array, NaN past a row's end."""
     table = np.full((len(rows), max(map(len, rows))), np.nan)
     for i, row in enumerate(rows):
         table[i, : len(row)] = row
-    positive = table[np.isfinite(table) & (table > 0)]
-    floor = float(positive.min()) if positive.size else 1.0
-    return np.log10(np.maximum(table, floor))           # NaN stays NaN
+    return table
 
 
 def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
@@ -89,19 +87,24 @@ def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
     gone = np.zeros((len(rows), max(map(len, rows))), dtype=bool)
     for i, row in enumerate(rows):
         gone[i, : len(row)] = True
-        gone[i, list(kept[i])] = False
+        gone[i, np.asarray(kept[i], dtype=int)] = False
     return gone
 
 
-def _map(logs: np.ndarray, gone: np.ndarray, hover: list[list[str]], gap: float) -> list:
-    """Two heatmap layers on one scale: what stays in full colour, what goes faded (and crossed out by the caller)."""
+def _map(values: np.ndarray, gone: np.ndarray, told: np.ndarray, sentence: str, gap: float) -> list[go.Heatmap]:
+    """Two heatmaps on one logarithmic scale: what stays in full colour, what goes faded. All arrays (L, widest).
+
+    `told` (L, widest, k): what the hover `sentence` may name as %{customdata[i]}; its "$" becomes "stays" or "goes".
+    """
+    positive = values[np.isfinite(values) & (values > 0)]
+    logs = np.log10(np.maximum(values, positive.min() if positive.size else 1.0))       # zeros sink to the floor
     low, high = float(np.nanmin(logs)), float(np.nanmax(logs))
     if low == high:
         low, high = low - 0.5, high + 0.5
-    shared = dict(colorscale=SCALE, zmin=low, zmax=high, xgap=gap, ygap=gap if gap > 1 else 2, hoverinfo="text",
-                  text=hover, hoverongaps=False, showscale=False)
-    return [go.Heatmap(z=np.where(gone, np.nan, logs), **shared),
-            go.Heatmap(z=np.where(gone, logs, np.nan), opacity=0.22, **shared)]
+    return [go.Heatmap(z=np.where(gone == goes, logs, np.nan), opacity=0.22 if goes else 1, colorscale=SCALE, zmin=low,
+                       zmax=high, xgap=gap, ygap=max(gap, 2), showscale=False, hoverongaps=False, customdata=told,
+                       hovertemplate=sentence.replace("$", "goes" if goes else "stays") + "<extra></extra>")
+            for goes in (False, True)]
 
 
 def heads_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
@@ -121,18 +124,17 @@ def heads(scores: Sequence[np.ndarray], kept: Kept, group: int = 1) -> go.Figure
 
     `scores`: per layer (heads,), or (key/value groups,) where `group` > 1 query heads share one key/value head.
     """
-    logs, gone = _logs(scores), _goes(scores, kept)
+    values, gone = _table(scores), _goes(scores, kept)
+    ranks = 1 + np.sum(values[:, None, :] > values[:, :, None], axis=2)
     what = "head" if group == 1 else f"group of {group} heads"
-    hover = [[f"<b>Layer {i}, {what} {j}</b> {'goes' if gone[i, j] else 'stays'}<br>importance {significant(float(v))}, "
-              f"rank {int(np.sum(row > v)) + 1} of {len(row)} in its layer" for j, v in enumerate(row)]
-             + [""] * (logs.shape[1] - len(row)) for i, row in enumerate(scores)]
-    figure = go.Figure(_map(logs, gone, hover, 3))
+    figure = go.Figure(_map(values, gone, np.dstack([values, ranks]), f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
+                            "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer", gap=3))
     ys, xs = np.nonzero(gone)
     figure.add_scatter(x=xs, y=ys, mode="markers", hoverinfo="skip",
                        marker=dict(symbol="x-thin", size=7, line=dict(width=1.6, color=GONE)))
-    figure.update_xaxes(tickmode="array", tickvals=list(range(0, logs.shape[1], 1 if logs.shape[1] <= 12 else 4)))
+    figure.update_xaxes(tickmode="array", tickvals=list(range(0, values.shape[1], 1 if values.shape[1] <= 12 else 4)))
     return _frame(figure, len(scores), "head" if group == 1 else "key/value group").update_xaxes(
-        range=[-0.5, logs.shape[1] - 0.5], automargin=False)
+        range=[-0.5, values.shape[1] - 0.5], automargin=False)
 
 
 def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
@@ -155,23 +157,23 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
     A group's colour is its mean importance; a group of which more than half goes is faded, and the cut is marked.
     """
     columns = min(NEURON_COLUMNS, min(map(len, scores)))
-    means, gone, hover = np.empty((len(scores), columns)), np.zeros((len(scores), columns), dtype=bool), []
-    cuts = np.empty(len(scores))
+    means, lost, cuts = np.empty((len(scores), columns)), np.empty((len(scores), columns)), np.empty(len(scores))
     for i, row in enumerate(scores):
-        stays = np.zeros(len(row), dtype=bool)
-        stays[list(kept[i])] = True
-        order = np.lexsort((row, stays)) if stays.any() else np.argsort(row)    # what goes first, then by importance
-        parts = np.split(order, np.linspace(0, len(row), columns + 1).round().astype(int)[1:-1])
-        means[i] = [row[part].mean() for part in parts]
-        gone[i] = [(~stays[part]).mean() > 0.5 for part in parts]
-        cuts[i] = (1 - stays.mean()) * columns - 0.5
-        hover.append([f"<b>Layer {i}</b>: {percent(round(1 - stays.mean(), 3))} of its {len(row):,} neurons go<br>"
-                      f"this group of {len(part)} {'goes' if gone[i, j] else 'stays'}, mean importance "
-                      f"{significant(float(means[i, j]))}" for j, part in enumerate(parts)])
-    figure = go.Figure(_map(_logs(list(means)), gone, hover, 0))
-    for i, cut in enumerate(cuts):
-        if cut > -0.5:
-            figure.add_shape(type="line", x0=cut, x1=cut, y0=i - 0.5, y1=i + 0.5, line=dict(color=GONE, width=2.5))
+        goes = np.ones(len(row), dtype=bool)
+        goes[np.asarray(kept[i], dtype=int)] = False
+        order = np.argsort(row)
+        order = np.concatenate([order[goes[order]], order[~goes[order]]])       # what goes first, then by importance
+        edges = np.linspace(0, len(row), columns + 1).round().astype(int)
+        for out, values in ((means, row), (lost, goes)):
+            out[i] = np.add.reduceat(values[order], edges[:-1], dtype=float) / np.diff(edges)
+        cuts[i] = goes.mean() * columns - 0.5
+    share = np.broadcast_to((cuts[:, None] + 0.5) / columns, means.shape)
+    figure = go.Figure(_map(means, lost > 0.5, np.dstack([means, share]), "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its "
+                            "neurons go<br>this group $, mean importance %{customdata[0]:.3g}", gap=0))
+    marked = np.flatnonzero(cuts > -0.5)
+    gaps = np.full(len(marked), np.nan)                                         # breaks the line between two layers
+    figure.add_scatter(x=np.stack([cuts[marked], cuts[marked], gaps], axis=1).ravel(), mode="lines", hoverinfo="skip",
+                       y=np.stack([marked - 0.5, marked + 0.5, gaps], axis=1).ravel(), line=dict(color=GONE, width=2.5))
     figure = _frame(figure, len(scores), "neurons, least important first")
     return figure.update_xaxes(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(standoff=14))
 

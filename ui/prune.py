@@ -9,6 +9,7 @@ from ui.part import Part, Start
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
 METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
+WAITING = "Prune (waiting for the scores)"
 HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
     "heads": "How much each attention head matters to the answers. Colour on a logarithmic scale; crossed-out heads go.",
@@ -33,9 +34,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
                 samples = gr.Slider(1, 50, DEFAULT_SAMPLES, step=1, buttons=[], label="Calibration samples", elem_id="samples",
                                     info="Pictures with questions and answers that importance is judged on")
                 calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
-            prune = gr.Button("Prune", variant="primary", size="lg", interactive=False, elem_id="prune")
+            prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
         with gr.Column(scale=7, min_width=320):
-            cards = gr.HTML(elem_id="cards")
+            cards = gr.HTML(_skeleton_cards(), elem_id="cards")
             said = gr.HTML(elem_id="said")
     result = gr.HTML(elem_id="result")
     to_chat = gr.Button("Ask both →", visible=False, elem_id="to-chat", variant="primary")
@@ -91,7 +92,7 @@ def draw_plan(desk: Desk) -> list:
     plan, scores = desk.plan, desk.scores
     if plan is None:
         return [_skeleton_cards(), words.notice(desk.refusal or desk.notice, "error"),
-                gr.Button("Prune (waiting for the scores)", interactive=False), *[None] * 8]
+                gr.Button(WAITING, interactive=False), *[None] * 8]
     removed, sizes = plan.removed_layers, layer_sizes(plan)
     label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
     return [

@@ -10,8 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import psutil
+
 from lvlm.errors import BadPlan, BadSamples
 from lvlm.events import Report
+from pruning import calibrate, make_plan, measure, prune, quantize
+from samples import load_samples
 from ui import jobs
 
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
@@ -130,8 +134,6 @@ class Desk:
 
     def replan(self) -> None:
         """Make the plan anew from the scores; a wish that cannot be met keeps the old plan and says why."""
-        from pruning import make_plan
-
         if self.scores is None:
             return
         try:
@@ -208,8 +210,6 @@ class Desk:
 
     def prune(self) -> jobs.Job:
         """Carry out the plan and measure both models."""
-        from pruning import measure, prune
-
         shared, plan = self.shared, self.plan
 
         def work(report: Report):
@@ -228,8 +228,6 @@ class Desk:
 
     def set_int8(self, on: bool) -> jobs.Job | None:
         """Switch the pruned side to 8-bit weights, or back."""
-        from pruning import quantize
-
         if not on or self.pruned is None:
             self.int8 = None
             self.version += 1
@@ -298,9 +296,6 @@ class Desk:
 
 
 def _calibrated(shared: Shared, samples: int, report: Report):
-    from pruning import calibrate
-    from samples import load_samples
-
     if samples not in shared.scores:
         shared.scores[samples] = calibrate(shared.model, load_samples("scenes", n=samples), report=report)
     return shared.scores[samples]
@@ -339,8 +334,6 @@ class Desks:
 
 def machine_memory() -> tuple[int, int, int]:
     """(bytes this process holds, bytes free for more, bytes of the machine)."""
-    import psutil
-
     machine = psutil.virtual_memory()
     return psutil.Process().memory_info().rss, machine.available, machine.total
 

@@ -1,0 +1,99 @@
+"""The page as built, without a server: what drawing gives, how fast, and what the chat makes of answers."""
+
+import time
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from lvlm import Anatomy, Layer, Linear, Parts
+from lvlm.anatomy import Cut
+from lvlm.chat import ChatStats
+from pruning import Importance, Scores, Workload
+from tests.ui.conftest import wait
+from ui import chat, page, prune
+from ui.workspace import Answer, Desk, Exchange, Shelf
+
+
+def scores_of_7b() -> Scores:
+    """Random scores in the shape of LLaVA-1.5-7B's decoder: 32 layers, 32 heads, 11,008 neurons."""
+    hidden, heads, neurons, layers = 4096, 32, 11008, 32
+    linears = (*(Linear(f"self_attn.{x}_proj", hidden, hidden, False) for x in "qkvo"), Linear("mlp.up_proj", neurons, hidden, False),
+               Linear("mlp.gate_proj", neurons, hidden, False), Linear("mlp.down_proj", hidden, neurons, False))
+    cuts = (*(Cut(f"self_attn.{x}_proj", "heads", 1 if x == "o" else 0, 0, 128, heads) for x in "qkvo"),
+            *(Cut(f"mlp.{x}_proj", "neurons", 1 if x == "down" else 0, 0, 1, neurons) for x in ("up", "gate", "down")))
+    layer = Layer(heads, 1, 128, neurons, linears, cuts, 2 * hidden)
+    total = layers * layer.parameters + 2 * 32064 * hidden
+    chance = np.random.default_rng(0)
+    importance = Importance(tuple(chance.random(heads) for _ in range(layers)), tuple(chance.random(neurons) for _ in range(layers)))
+    influence = chance.random(layers)
+    return Scores("llava", "0", Anatomy((layer,) * layers, hidden, 32064, Parts(300_000_000, 20_000_000, total)),
+                  Workload(640, 576, 10**12), influence, influence, influence, {"taylor": importance})
+
+
+@pytest.mark.parametrize("method", ["widthwise", "layerwise"])
+def test_moving_the_slider_redraws_within_a_tenth_of_a_second(method):
+    """Plan, cards and all four figures of a 7B model, serialised as they are sent, take ≤ 100 ms and no model."""
+    desk = Desk("a", Shelf(load=None), scores=scores_of_7b())
+    times = []
+    for ratio in (0.3, 0.31, 0.45, 0.6):
+        began = time.perf_counter()
+        desk.wish(method, ratio, 0, 0)
+        drawn = prune.draw_plan(desk)
+        for value in drawn:
+            if hasattr(value, "to_json"):
+                value.to_json()
+        times.append(time.perf_counter() - began)
+    assert min(times) <= 0.1, times
+
+
+def test_every_part_draws_what_it_promises(desks, monkeypatch):
+    """Each part gives one value an output, on an empty desk, a planned one and a pruned one."""
+    monkeypatch.setattr(page, "Desks", lambda shelf: desks)
+    parts = []
+    for module in (page.rail, page.prune, page.chat):
+        build = module.build
+        monkeypatch.setattr(module, "build", lambda *given, build=build: parts.append(build(*given)) or parts[-1])
+    app = page.build_app("one")
+    assert isinstance(app, gr.Blocks)
+    found = [part for made in parts for part in (made if isinstance(made, tuple) else (made,)) if hasattr(part, "draw")]
+    assert len(found) == 4
+    desk = desks.at("a")
+    for step in (lambda: None, lambda: wait(desk.open("one")), lambda: wait(desk.prune()), lambda: wait(desk.set_int8(True))):
+        step()
+        for part in found:
+            assert len(part.draw(desk)) == len(part.outputs)
+
+
+def exchange(left: str, right: str | None = None) -> Exchange:
+    answers = {"left": Answer("original", left)}
+    if right is not None:
+        answers["right"] = Answer("pruned", right)
+    return Exchange("How many?", answers)
+
+
+def test_the_page_says_where_answers_part():
+    """The first differing word is named, and only words that differ are marked."""
+    assert "word 2" in chat.parting(exchange("two red apples", "two green apples"), busy=False)
+    html = chat.parting(exchange("two red apples", "two green apples"), busy=False)
+    assert "<mark>red</mark>" in html and "<mark>green</mark>" in html and "<mark>two" not in html
+    assert "same" in chat.parting(exchange("two", "two"), busy=False)
+    assert chat.parting(exchange("two", "thr"), busy=True) == "" == chat.parting(exchange("two"), busy=False)
+
+
+def test_answers_cannot_inject_markup():
+    """What a model says is text."""
+    assert "<img" not in chat.parting(exchange("<img src=x>", "no"), busy=False)
+
+
+def test_a_pane_shows_only_what_it_was_asked():
+    """A pane that came later has no empty answers to earlier questions."""
+    talk = [exchange("two"), exchange("one", "one")]
+    assert [m["content"] for m in chat.messages(talk, "right")] == ["How many?", "one"]
+    assert len(chat.messages(talk, "left")) == 4
+
+
+def test_statistics_word_speed_and_stop():
+    """Under a pane: first token, tokens a second, and whether it was stopped."""
+    html = chat.statistics(Answer("pruned", "x", ChatStats(20, 5, 0.0321, 61.94, True)), busy=False)
+    assert "32.1 ms" in html and "61.9 tokens/s" in html and "stopped" in html
