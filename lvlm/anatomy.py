@@ -1,4 +1,4 @@
-"""A language decoder as layers of attention heads and MLP neurons; the one file that knows q_proj from qkv_proj.
+"""A language decoder as layers of heads and neurons; the one file that knows q_proj from qkv_proj.
 
 A decoder family is data: which linears a layer has, and what their rows and columns are. Everything else
 (scoring, cutting, masking, counting) works on `Cut`s and never sees a layer's module names.
@@ -269,7 +269,7 @@ def _one_count(cuts: list[Cut], kind: str, index: int) -> int:
 
 
 def _check_nothing_else_depends(attention: nn.Module, mlp: nn.Module, head_dim: int, index: int) -> None:
-    """A parameter that is not in a described linear must not run over heads or neurons (a norm over all heads would)."""
+    """A parameter outside the described linears must not run over heads or neurons; a norm over all heads would."""
     for block in (attention, mlp):
         for name, parameter in block.named_parameters():
             owner = block.get_submodule(name.rpartition(".")[0]) if "." in name else block

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -98,7 +98,7 @@ def find(name: str) -> Entry | None:
     return next((x for x in _ENTRIES if name in (x.name, x.source)), None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sizes(config_file: str) -> Parts:
     path = Path(config_file)
     if not path.exists():

@@ -189,6 +189,7 @@ def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size
         rows = order[start : start + batch_size]
         images = [None if prompts[i][0] is None else open_image(prompts[i][0]) for i in rows]
         inputs = _on_device(encode_texts(model.processor, [texts[i] for i in rows], images, side="left"), model)
+        check_question(prompts[rows[0]][1], inputs["input_ids"].shape[1], model.context)
         with torch.no_grad():
             found = model.network.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
         decoded = model.processor.tokenizer.batch_decode(

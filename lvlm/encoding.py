@@ -1,4 +1,4 @@
-"""Conversations → token tensors, with labels on answer tokens only. Knows prompt formats; runs no network."""
+"""Conversations → token tensors with labels on answers only. Knows prompt formats; runs no network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -115,7 +115,9 @@ def _with_answers(processor, turns, image) -> tuple[str, list[tuple[int, int]]]:
         asked = prompt_text(processor, [*turns[: n - 1], (turns[n - 1][0], None)], image, ask=True)
         text = prompt_text(processor, turns[:n], image, ask=False)
         if not text.startswith(asked):
-            raise BrokenCheckpoint("The chat template writes an answered turn differently from a question: cannot label.")
+            raise BrokenCheckpoint(
+                "The chat template writes an answered turn differently from a question: cannot label."
+            )
         spans.append((len(asked), len(text)))
     if end and end not in text[spans[-1][0] :]:  # LLaVA-1.5's template leaves it out; its training had it
         start, text = spans[-1][0], text.rstrip() + end

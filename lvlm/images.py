@@ -39,7 +39,9 @@ def open_image(source: str | os.PathLike | bytes | Image.Image) -> Image.Image:
         raise BadImage(f"There is no image file at {source}: please check the path.") from error
     except UnidentifiedImageError as error:
         raise BadImage("This file is not an image: please choose a PNG, JPEG, WebP or GIF file.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"The image has far too many pixels: please shrink it below {LONGEST_SIDE} a side.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadImage(f"The image cannot be read ({error}): please choose another file.") from error
 
 

@@ -1,4 +1,4 @@
-"""LLM.int8 for decoder linears, with bitsandbytes, on the CPU or a GPU; vision tower, projector and head stay as they are."""
+"""LLM.int8 for decoder linears (bitsandbytes, CPU or GPU); vision tower, projector and head stay as they are."""
 
 import logging
 

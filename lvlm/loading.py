@@ -1,7 +1,9 @@
-"""A catalogue name, hub id or local folder → LVLM. Reads safetensors and JSON only; executes nothing from them."""
+"""A catalogue name, hub id or local folder → LVLM. Reads safetensors and JSON only; executes nothing in them."""
 
+import copy
 import json
 import logging
+import math
 import os
 import struct
 import warnings
@@ -67,7 +69,7 @@ def _locate(name_or_folder, revision) -> tuple[Path, str]:
     if entry and entry.bundled:
         raise UnknownModel(f"The bundled model {name} is not in {source}: please check out its files again.")
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
-        raise UnknownModel(f"There is no model, and no folder, called {name}: pick one from the catalogue or check the path.")
+        raise UnknownModel(f"There is no model or folder called {name}: pick one from the catalogue or check the path.")
     return _download(source, revision), name
 
 
@@ -78,10 +80,14 @@ def _download(repo: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=WANTED))
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UnknownModel(f"The Hugging Face hub has no model {repo} open to you: check the name or log in.") from error
+        raise UnknownModel(
+            f"The Hugging Face hub has no model {repo} open to you: check the name or log in."
+        ) from error
     except Exception as error:  # the client raises many kinds for "no network", none of them ours to tell apart
-        raise UnknownModel(f"{repo} is not on this machine and could not be downloaded ({type(error).__name__}): "
-                           "check the network, or give a local folder.") from error
+        raise UnknownModel(
+            f"{repo} is not on this machine and could not be downloaded ({type(error).__name__}): "
+            "check the network, or give a local folder."
+        ) from error
 
 
 def check_folder(folder: Path):
@@ -105,15 +111,14 @@ def check_folder(folder: Path):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise NotAnLVLM(
-            f"{folder.name} is of a kind (model_type {raw.get('model_type')!r}) that transformers cannot read: {_line(error)}"
+            f"{folder.name} is of a kind (model_type {raw.get('model_type')!r}) that transformers cannot read: "
+            f"{_line(error)}"
         ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise NotAnLVLM(
             f"{folder.name} is a {raw.get('model_type')} model, not a vision-language model: "
             "please choose one that takes an image and a question."
         )
-    for file in weights:
-        _check_safetensors(file)
     return config
 
 
@@ -123,14 +128,16 @@ def _read_json(path: Path, missing: type[LVLMError] = BrokenCheckpoint) -> dict:
     except FileNotFoundError as error:
         raise missing(f"{path.parent.name} has no {path.name}: please choose a model folder.") from error
     except (ValueError, OSError) as error:
-        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} is not readable JSON: please download it again.") from error
+        raise BrokenCheckpoint(
+            f"{path.parent.name}/{path.name} is not readable JSON: please download it again."
+        ) from error
     if not isinstance(found, dict):
         raise BrokenCheckpoint(f"{path.parent.name}/{path.name} does not hold a JSON object: please download it again.")
     return found
 
 
-def _check_safetensors(path: Path) -> None:
-    """A truncated file maps short: compare its length with its own header, in microseconds."""
+def _check_safetensors(path: Path) -> int:
+    """How many numbers the file holds; a truncated one is found by comparing its length with its own header."""
     try:
         with safe_open(path, framework="pt"):
             pass
@@ -144,14 +151,23 @@ def _check_safetensors(path: Path) -> None:
     end = max((x["data_offsets"][1] for k, x in header.items() if k != "__metadata__"), default=0)
     if 8 + length + end != path.stat().st_size:
         raise BrokenCheckpoint(f"{path.parent.name}/{path.name} is cut short: please download it again.")
+    return sum(math.prod(x["shape"]) for k, x in header.items() if k != "__metadata__")
 
 
 def _network(folder: Path, config, dtype):
     stock = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
     cls = reshaped_class(stock) if getattr(config.get_text_config(), KEY, None) else stock
     options = {"dtype": dtype or _default_dtype(folder), "output_loading_info": True, "use_safetensors": True}
+    stored = sum(_check_safetensors(x) for x in sorted(folder.glob("*.safetensors")))
     with quiet():
         try:
+            with torch.device("meta"):
+                wanted = sum(x.numel() for x in cls(copy.deepcopy(config)).parameters())
+            if stored < wanted:  # from_pretrained would first fill the missing gigabytes with random numbers
+                raise BrokenCheckpoint(
+                    f"The weights of {folder.name} lack tensors: they hold {stored:,} numbers, and its config.json "
+                    f"describes {wanted:,}. Please download the rest."
+                )
             network, found = cls.from_pretrained(folder, config=config, **options)
         except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, AttributeError, TypeError) as error:
             raise BrokenCheckpoint(
@@ -160,7 +176,8 @@ def _network(folder: Path, config, dtype):
     harmless = ("inv_freq", "position_ids")
     missing = [x for x in found["missing_keys"] if not x.endswith(harmless)]
     extra = [x for x in found["unexpected_keys"] if not x.endswith(harmless)]
-    for kind, names in (("lack", missing), ("hold unknown tensors such as", extra), ("misshape", found["mismatched_keys"])):
+    shapes = found["mismatched_keys"]
+    for kind, names in (("lack", missing), ("hold unknown tensors such as", extra), ("misshape", shapes)):
         if names:
             raise BrokenCheckpoint(
                 f"The weights of {folder.name} {kind} {sorted(map(str, names))[0]} ({len(names)} in all): "

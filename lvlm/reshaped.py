@@ -7,7 +7,7 @@ bit for bit, and the stock class itself refuses such a checkpoint because its sh
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -160,7 +160,7 @@ def _record_widths(network: nn.Module, layers: Sequence[Layer]) -> None:
 # --- building one from its config ---
 
 
-@lru_cache(maxsize=None)
+@cache
 def reshaped_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """The stock class, resizing its decoder to text_config.pruning.
 

@@ -82,7 +82,8 @@ def card(model: LVLM, stock: bool, why: str) -> str:
         "",
         f"# {model.name}, pruned" if model.history else f"# {model.name}",
         "",
-        f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, {parts.decoder:,} decoder.",
+        f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, "
+        f"{parts.decoder:,} decoder.",
         "",
     ]
     for step in model.history:

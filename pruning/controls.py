@@ -10,7 +10,7 @@ from .scores import Importance
 
 @torch.no_grad()
 def controls(network, anatomy: Anatomy, seed: int) -> dict[str, Importance]:
-    """"magnitude": Σ|w| over a unit's weights. "random": seeded uniform numbers."""
+    """ "magnitude": Σ|w| over a unit's weights. "random": seeded uniform numbers."""
     magnitude = {"heads": [], "neurons": []}
     for module, layer in zip(network.get_decoder().layers, anatomy.layers):
         found = {"heads": np.zeros(layer.groups), "neurons": np.zeros(layer.neurons)}

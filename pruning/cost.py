@@ -139,9 +139,7 @@ def measure(model: LVLM, timed: bool = True, repeats: int = 3, new_tokens: int =
             rate.append((new_tokens - 1) / max(all_ - one, 1e-9))
     report(Progress("measure", repeats + 1, repeats + 1, "timed"))
     peak = torch.cuda.max_memory_allocated(model.device) if cuda else None
-    return replace(
-        cost, first_token_s=statistics.median(first), tokens_per_s=statistics.median(rate), peak_bytes=peak
-    )
+    return replace(cost, first_token_s=statistics.median(first), tokens_per_s=statistics.median(rate), peak_bytes=peak)
 
 
 def _timed(model: LVLM, inputs: dict, tokens: int, cuda: bool) -> float:

@@ -34,8 +34,9 @@ def explain(plan) -> str:
     if plan.removed_layers:
         block = "one block of neighbours, " if plan.settings.get("contiguous") else ""
         n = len(plan.removed_layers)
+        verb = "goes" if n == 1 else "go"
         sentences.append(
-            f"{n} of {len(plan.dense_shape)} layers {'goes' if n == 1 else 'go'} ({block}{ranges(plan.removed_layers)}, "
+            f"{n} of {len(plan.dense_shape)} layers {verb} ({block}{ranges(plan.removed_layers)}, "
             "counted from 0): they change their input least (lowest block influence)"
         )
     cut = [
@@ -57,7 +58,11 @@ def explain(plan) -> str:
         sentences.append(f"{what} {verb}, {where} layers {ranges(touched)}: {why}")
     protected = plan.settings.get("protected")
     if protected:
-        sentences.append(f"Layer {protected[0]} is kept whole" if len(protected) == 1 else f"Layers {ranges(protected)} are kept whole")
+        sentences.append(
+            f"Layer {protected[0]} is kept whole"
+            if len(protected) == 1
+            else f"Layers {ranges(protected)} are kept whole"
+        )
     before, after = plan.cost.before, plan.cost.after
     asked = "" if plan.ratio is None else f" (asked: {plan.ratio:.0%})"
     sentences.append(

@@ -1,4 +1,4 @@
-"""Scores + a target → exactly which layers, heads and neurons stay, and what that will cost. Numpy only, milliseconds."""
+"""Scores + a target → exactly which layers, heads and neurons stay, and what that costs. Numpy; milliseconds."""
 
 import json
 from collections.abc import Collection

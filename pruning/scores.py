@@ -20,7 +20,7 @@ BLOCK = ("block_influence", "block_influence_image", "block_influence_text")
 
 @dataclass(frozen=True, eq=False)
 class Importance:
-    """One measure of units. heads: per layer (groups,), neurons: per layer (intermediate,); fp64, higher matters more."""
+    """One measure of units, fp64, higher matters more. heads: per layer (groups,), neurons: per layer (neurons,)."""
 
     heads: tuple[np.ndarray, ...]
     neurons: tuple[np.ndarray, ...]

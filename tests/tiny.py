@@ -46,7 +46,13 @@ FAMILIES = {
     "gemma2": {"model_type": "gemma2", "intermediate_size": 48, "head_dim": 16, "sliding_window": 8, **GQA},
     "gemma3": {"model_type": "gemma3_text", "intermediate_size": 48, "head_dim": 16, "sliding_window": 8, **GQA},
     "mistral": {"model_type": "mistral", "intermediate_size": 48, "sliding_window": 8, **GQA},
-    "smollm3": {"model_type": "smollm3", "intermediate_size": 48, "no_rope_layers": [1, 1, 0, 1], "pad_token_id": 0, **GQA},
+    "smollm3": {
+        "model_type": "smollm3",
+        "intermediate_size": 48,
+        "no_rope_layers": [1, 1, 0, 1],
+        "pad_token_id": 0,
+        **GQA,
+    },
     "internvl": {"model_type": "phi3", "intermediate_size": 48, "num_key_value_heads": 4, "pad_token_id": 0},
     "internvl-qwen2": {"model_type": "qwen2", "intermediate_size": 48, **GQA},
 }
@@ -110,16 +116,16 @@ def network(family: str = "llama", seed: int = 0, dtype=torch.float32, attention
     else:
         vision = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 24}
         vision |= {"num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-        config = LlavaConfig(
-            text_config=text, vision_config=vision, image_token_index=3, image_seq_length=IMAGE_TOKENS
-        )
+        config = LlavaConfig(text_config=text, vision_config=vision, image_token_index=3, image_seq_length=IMAGE_TOKENS)
         config.tie_word_embeddings = False
         made = LlavaForConditionalGeneration(config)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in made.named_parameters():
         scale = 0.3 if parameter.dim() > 1 else 0.1
         noise = torch.randn(parameter.shape, generator=generator) * scale
-        parameter.data = noise + 1 if name.endswith("norm.weight") or "layernorm" in name and name.endswith("weight") else noise
+        parameter.data = (
+            noise + 1 if name.endswith("norm.weight") or "layernorm" in name and name.endswith("weight") else noise
+        )
     made = made.to(dtype).eval()
     if attention != "sdpa" or made.get_decoder()._supports_sdpa:  # Gemma 2 knows eager attention only
         made.set_attn_implementation(attention)
@@ -180,7 +186,7 @@ def scores(model_: LVLM, seed: int = 0) -> "object":
 
 
 def masked(network_, plan):
-    """A real copy with the same shape, in which what the plan removes contributes nothing: the reference for pruning."""
+    """A real copy, of the same shape, in which what the plan removes contributes nothing: the reference."""
     import copy
 
     network_ = copy.deepcopy(network_)

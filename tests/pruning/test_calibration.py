@@ -89,7 +89,9 @@ def test_no_gradient_outlives_its_weight_and_nothing_else_gets_one(model):
     for module, layer in zip(scorer.decoder.layers, model.anatomy.layers):
         for shape in layer.linears:
             weight = module.get_submodule(shape.path).weight
-            weight.register_post_accumulate_grad_hook(lambda w: held.append(sum(x.grad is not None for x in everything)))
+            weight.register_post_accumulate_grad_hook(
+                lambda w: held.append(sum(x.grad is not None for x in everything))
+            )
     everything = list(scorer.network.parameters())
     batch = model.encode(tiny.samples(2)[:1])
     scorer.add(DecoderBatch(decoder_inputs(model.network, batch.inputs), batch.labels, batch.mask, batch.image_mask))

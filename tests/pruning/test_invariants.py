@@ -176,7 +176,9 @@ def test_flops_are_those_that_torch_counts(family, attention):
     batch = {k: v[1:] for k, v in tiny.inputs().items()}
     vision = counted(lambda: pruned.network.get_image_features(batch["pixel_values"]), pruned.network)[0]
     tokens = batch["input_ids"].shape[1]
-    wanted = count(pruned.anatomy, dataclasses.replace(tiny.scores(model).workload, prompt_tokens=tokens, vision_flops=vision))
+    wanted = count(
+        pruned.anatomy, dataclasses.replace(tiny.scores(model).workload, prompt_tokens=tokens, vision_flops=vision)
+    )
     with torch.no_grad():
         flops, found = counted(lambda: pruned.network(**batch, logits_to_keep=1, use_cache=True), pruned.network)
         assert flops == wanted.flops_prefill
@@ -191,7 +193,9 @@ def test_flops_are_those_that_torch_counts(family, attention):
 
 def grow(cost, anatomy):
     """Cache bytes after one more token than the prompt."""
-    more = sum(x.groups * x.head_dim * ((x.window or 1 << 30) - 1 > cost.workload.prompt_tokens) for x in anatomy.layers)
+    more = sum(
+        x.groups * x.head_dim * ((x.window or 1 << 30) - 1 > cost.workload.prompt_tokens) for x in anatomy.layers
+    )
     return cost.kv_bytes + 2 * 4 * more
 
 

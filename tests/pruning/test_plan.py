@@ -197,7 +197,9 @@ def test_plans_are_plain_data(scores, method):
     assert all(np.array_equal(a, b) for a, b in zip(again.neurons, plan.neurons))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}', "null", '{"schema": 1, "cost": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 1}', '{"schema": 99}', "null", '{"schema": 1, "cost": 3}']
+)
 def test_what_is_no_plan_is_refused(text):
     """Anything else than a plan's JSON gives one clear sentence."""
     with pytest.raises(BadPlan, match="make"):

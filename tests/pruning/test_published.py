@@ -94,7 +94,9 @@ def test_default_taylor_takes_each_samples_own_gradient(name):
     wanted = [(torch.zeros(x.groups), torch.zeros(x.neurons)) for x in layers]
     for row in range(3):
         network.zero_grad()
-        network(inputs_embeds=found["inputs_embeds"][row : row + 1], labels=found["labels"][row : row + 1]).loss.backward()
+        network(
+            inputs_embeds=found["inputs_embeds"][row : row + 1], labels=found["labels"][row : row + 1]
+        ).loss.backward()
         for module, layer, sums in zip(network.get_decoder().layers, layers, wanted):
             for cut in layer.cuts:
                 weight = module.get_submodule(cut.path).weight
