@@ -126,7 +126,7 @@ def test_a_misshapen_tensor_is_refused(folder):
 
     def change(weights):
         name = next(k for k in sorted(weights) if "mlp.up_proj" in k)
-        weights[name] = torch.zeros(5, 32)
+        weights[name] = torch.zeros(500, 32)
 
     rewrite(folder / "model.safetensors", change)
     with pytest.raises(BrokenCheckpoint, match="do not"):
