@@ -42,20 +42,20 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         with gr.Column(scale=8, min_width=320):
             with gr.Row(equal_height=False):
                 panes = {side: _pane(side) for side in SIDES}
-            parting = gr.HTML(elem_id="parting")
             with gr.Row(equal_height=True, elem_classes="ask"):
                 question = gr.Textbox(placeholder="Ask both about the picture…", show_label=False, container=False,
                                       scale=8, lines=1, max_lines=4, elem_id="question", min_width=200)
                 ask = gr.Button("Ask both", variant="primary", scale=1, min_width=90, elem_id="ask")
                 stop = gr.Button("Stop", variant="stop", scale=1, min_width=70, interactive=False, elem_id="stop")
             refusal = gr.HTML(elem_id="refusal")
+            parting = gr.HTML(elem_id="parting")
             with gr.Row(equal_height=False, elem_classes="switches"):
                 int8 = gr.Checkbox(label="8-bit weights on the pruned side (LLM.int8)", elem_id="int8", interactive=False,
                                    container=False, min_width=240)
                 clear = gr.Button("Clear", size="sm", min_width=80, scale=0, elem_id="clear")
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():
-                    length = gr.Slider(8, 256, 96, step=8, buttons=[], label="Longest answer (tokens)")
+                    length = gr.Slider(8, 256, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length")
                     temperature = gr.Slider(0, 1.5, 0, step=0.1, buttons=[], label="Temperature",
                                             info="0 always takes the likeliest word (greedy): differences come from pruning")
 

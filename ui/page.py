@@ -50,10 +50,10 @@ def build_app(model: str) -> gr.Blocks:
             desk = desks.at(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
-            now = (desk.version, desk.busy)             # what can be pressed depends on both
+            now = (desk.version, desk.busy)             # before drawing: what changes meanwhile is drawn next time
             drawn = [value for part in parts for value in part.draw(desk)] if now != drawn_before \
                 else [gr.skip()] * len(outputs)
-            return [gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS), now, *job.draw(desk),
+            return [gr.Timer(BUSY_SECONDS if now[1] else IDLE_SECONDS), now, *job.draw(desk),
                     *clock.draw(desk), *drawn]
 
         def arrive(key: str) -> list:

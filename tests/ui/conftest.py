@@ -7,9 +7,9 @@ from tests import tiny
 from ui import workspace
 
 
-def chatty(seed: int = 0):
+def chatty(seed: int = 0, layers: int = 4):
     """A tiny LVLM with room for long answers, whose end-of-text never wins: only a limit or Stop ends it."""
-    model = tiny.model(seed=seed)
+    model = tiny.model(seed=seed, layers=layers)
     config = model.network.config.get_text_config()
     config.max_position_embeddings = 4096
     with torch.no_grad():

@@ -1,0 +1,273 @@
+"""The whole way, in Debian's chromium: what a person sees and presses, and what the page asks of other hosts (nothing)."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tests.ui.conftest import chatty
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+PATIENCE = 60_000               # ms; generous, for machines with other things to do
+
+if CHROMIUM is None:
+    warnings.warn("NO CHROMIUM: the browser tests are SKIPPED. Install Debian's package `chromium` to run them.", stacklevel=1)
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium: browser tests skipped")]
+
+
+class Served:
+    """The app in a process of its own, as `make demo` starts it."""
+
+    def __init__(self, model: str, log: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+        self.began = time.monotonic()
+        self.log = log
+        self.process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--model", model], cwd=ROOT,
+                                        stdout=log.open("w"), stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+
+    def wait(self) -> "Served":
+        while self.process.poll() is None and time.monotonic() - self.began < 60:
+            try:
+                urllib.request.urlopen(self.url, timeout=5).read()
+                return self
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError(f"the app did not start: {self.log.read_text()}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory):
+    """The app on the bundled model."""
+    app = Served("pocket-llava", tmp_path_factory.mktemp("log") / "app.txt").wait()
+    yield app
+    app.stop()
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory):
+    """The app on a random model that never ends an answer by itself."""
+    folder = tmp_path_factory.mktemp("model") / "endless"
+    model = chatty(layers=24)                       # deep, so that an answer takes seconds
+    model.network.save_pretrained(folder)
+    model.processor.save_pretrained(folder)
+    app = Served(str(folder), tmp_path_factory.mktemp("log") / "app.txt").wait()
+    yield app
+    app.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A fresh page which notes requests to other hosts and errors on its console."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.strangers, page.errors = [], []
+    page.on("request", lambda r: None if re.match(r"(http://127\.0\.0\.1:|data:|blob:)", r.url) else page.strangers.append(r.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    yield page
+    context.close()
+
+
+def open_app(page, app, width: int = 1440):
+    """The page with both plots drawn and Prune ready."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(app.url)
+    for figure in ("influence", "heads", "neurons", "network"):
+        page.wait_for_selector(f"#plot-{figure} .main-svg")
+    page.wait_for_selector("#prune:enabled")
+
+
+def answer(page, side: str) -> str:
+    return page.locator(f"#chat-{side} .message.bot").last.inner_text()
+
+
+def prune(page) -> None:
+    page.click("#prune:enabled")
+    page.wait_for_selector("#result table")
+    page.click("#to-chat")
+    page.wait_for_selector("#question textarea")
+
+
+def test_open_calibrate_prune_and_ask_both(bundled, page):
+    """From opening to two streamed answers about an example scene, with nothing asked of another host."""
+    page.goto(bundled.url)
+    page.wait_for_selector("#plot-influence .main-svg")
+    page.wait_for_selector("#plot-heads .main-svg")
+    assert "widthwise" in page.inner_text("#prune") and "30" in page.inner_text("#cards")
+
+    page.click("#tabs >> text=More: protected layers")
+    page.fill("#samples input[type=number]", "5")
+    page.click("#calibrate")
+    page.wait_for_selector("#job .job")                                     # progress is to be seen
+    page.wait_for_selector("#job .job", state="detached")
+    page.wait_for_selector("#plot-heads .scatterlayer path.point >> nth=0", state="attached")   # crossed-out heads
+
+    page.click("#prune:enabled")
+    page.wait_for_selector("#result table")
+    table = page.inner_text("#result")
+    assert "−30%" in table or "−29" in table or "−30" in table
+    for row in ("Parameters", "Memory", "Compute", "measured"):
+        assert row in table
+
+    page.click("#to-chat")
+    page.locator("#gallery .gallery-item button").nth(1).click()
+    page.locator("#questions button").first.click()
+    page.wait_for_selector("#stats-left >> text=/token/")
+    page.wait_for_selector("#stats-right >> text=/token/")
+    page.wait_for_selector("#stop:disabled")
+    assert answer(page, "left").strip(" …") and page.locator("#chat-right .message.bot").count() == 1
+    assert page.inner_text("#parting")
+    assert page.strangers == [] and page.errors == []
+
+
+def test_stop_really_stops(endless, page):
+    """Tokens stream into both panes; after Stop they stand still, and the next question can be asked at once."""
+    open_app(page, endless)
+    prune(page)
+    page.click("text=More: how the answers are made")
+    page.fill("#length input[type=number]", "256")
+    page.fill("#question textarea", "Describe the image.")
+    page.click("#ask")
+    page.wait_for_function("""() => ['left', 'right'].every(side => {
+        const bot = [...document.querySelectorAll(`#chat-${side} .message.bot`)].pop();
+        return bot && bot.innerText.length > 3; })""")
+    page.click("#stop:enabled")
+    page.wait_for_selector("#stats-left >> text=stopped")
+    said = [answer(page, side) for side in ("left", "right")]
+    assert all(int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side}").split("·")[-2])[1]) < 256 for side in ("left", "right"))
+    page.wait_for_timeout(800)
+    assert [answer(page, side) for side in ("left", "right")] == said
+    assert page.is_enabled("#ask")
+
+
+def test_a_refresh_loses_nothing(endless, page):
+    """Reloading brings back the plan, what was pruned, and the conversation."""
+    open_app(page, endless)
+    page.click("text=Whole layers")
+    page.wait_for_selector("#prune:enabled:has-text('layerwise')")
+    prune(page)
+    page.fill("#question textarea", "How many?")
+    page.press("#question textarea", "Enter")
+    page.wait_for_selector("#stats-right >> text=/tokens/")
+    page.wait_for_selector("#stop:disabled")
+    said = answer(page, "right")
+    page.reload()
+    page.wait_for_selector("#result table")
+    assert "layerwise" in page.inner_text("#prune")
+    page.get_by_role("tab", name="Chat").click()
+    page.wait_for_selector("#chat-right .message.bot")
+    assert answer(page, "right") == said
+
+
+@pytest.mark.parametrize("name, content", [("not-an-image.png", b"hello"), ("truncated.jpg", b"\xff\xd8\xff\xe0" + b"\0" * 50)])
+def test_a_file_that_is_no_image_is_refused_and_the_picture_stays(endless, page, tmp_path, name, content):
+    """An upload that cannot be read gives one sentence and leaves the picture in place."""
+    (tmp_path / name).write_bytes(content)
+    open_app(page, endless)
+    page.get_by_role("tab", name="Chat").click()
+    page.wait_for_selector("#picture img")
+    page.set_input_files("#picture input[type=file]", tmp_path / name)
+    page.wait_for_selector("#refusal .notice-error")
+    assert "image" in page.inner_text("#refusal")
+    page.wait_for_selector("#picture img")
+
+
+@pytest.mark.parametrize("mode, size", [("CMYK", (60, 40)), ("RGB", (1, 1)), ("L", (20_000, 2)), ("P", (40, 40))])
+def test_odd_images_are_taken(endless, page, tmp_path, mode, size):
+    """CMYK, one-pixel, very wide and animated pictures can be asked about."""
+    from PIL import Image
+
+    path = tmp_path / {"CMYK": "a.jpg", "P": "a.gif"}.get(mode, "a.png")
+    frames = [Image.new(mode, size, colour) for colour in (10, 20)] if mode == "P" else []
+    image = frames[0] if frames else Image.new(mode, size)
+    image.save(path, **({"save_all": True, "append_images": frames[1:]} if frames else {}))
+    open_app(page, endless)
+    page.get_by_role("tab", name="Chat").click()
+    page.wait_for_selector("#picture img")
+    before = page.get_attribute("#picture img", "src")
+    page.set_input_files("#picture input[type=file]", path)
+    page.wait_for_function("before => document.querySelector('#picture img')?.src !== before && !document.querySelector('#refusal .notice-error')", arg=before)
+    page.fill("#question textarea", "What is this?")
+    page.click("#ask:enabled")
+    page.wait_for_selector("#stats-left >> text=/tokens/")
+
+
+def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):
+    """An empty question, a 10,000-word question and a folder that is no model are refused in words; nothing is lost."""
+    open_app(page, endless)
+    page.get_by_role("tab", name="Chat").click()
+    page.click("#ask:enabled")
+    page.wait_for_selector("#refusal >> text=empty")
+    long = "word " * 10_000
+    page.fill("#question textarea", long)
+    page.click("#ask:enabled")
+    page.wait_for_selector("#refusal >> text=too long")
+    assert page.input_value("#question textarea").strip() == long.strip()
+
+    page.get_by_role("tab", name="Prune").click()
+    before = page.inner_text("#cards")
+    picker = page.locator("#picker input")
+    picker.fill(str(tmp_path))
+    picker.press("Enter")
+    page.wait_for_selector("#said .notice-error")
+    assert page.inner_text("#cards") == before and page.is_enabled("#prune")
+    assert str(tmp_path) not in picker.input_value()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_everything_without_sideways_scrolling(endless, page, theme):
+    """At 390 pixels both tabs fit the width, and figures' text stands out from the ground in both themes."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{endless.url}?__theme={theme}")
+    page.wait_for_selector("#plot-heads .main-svg")
+    for tab in ("Prune", "Chat"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    ground, text = page.evaluate("""() => [getComputedStyle(document.body).backgroundColor,
+        getComputedStyle(document.querySelector('#plot-heads .main-svg text')).fill]""")
+    brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) / 3 for colour in (ground, text)]
+    assert abs(brightness[0] - brightness[1]) > 80, (ground, text)
+
+
+def test_the_first_usable_page_is_quick(tmp_path, chromium):
+    """From launch to both plots drawn on the bundled model: 15 s on 2 cores."""
+    app = Served("pocket-llava", tmp_path / "app.txt")
+    try:
+        app.wait()
+        page = chromium.new_page()
+        page.goto(app.url)
+        page.wait_for_selector("#plot-heads .main-svg", timeout=PATIENCE)
+        page.wait_for_selector("#prune:enabled", timeout=PATIENCE)
+        assert time.monotonic() - app.began <= 15
+        page.close()
+    finally:
+        app.stop()
