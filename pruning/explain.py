@@ -43,8 +43,9 @@ def explain(plan) -> str:
         (i, plan.dense_shape[i][0] - len(plan.heads[i]), plan.dense_shape[i][1] - len(plan.neurons[i]))
         for i in plan.layers
     ]
-    heads, neurons = sum(x[1] for x in cut), sum(x[2] for x in cut)
-    if heads or neurons:
+    groups, neurons = sum(x[1] for x in cut), sum(x[2] for x in cut)
+    heads = sum(x[1] * plan.heads_per_group[x[0]] for x in cut)
+    if groups or neurons:
         touched = [i for i, h, n in cut if h or n]
         why = {
             "taylor": "the loss would change least without them (Taylor importance)",
@@ -53,7 +54,8 @@ def explain(plan) -> str:
             "random": "drawn by chance, as a control",
         }[plan.settings.get("importance", "taylor")]
         where = "in each of" if plan.settings.get("ranking") == "layer" else "unevenly over"
-        what = " and ".join(filter(None, [counted(heads, "key/value group"), counted(neurons, "neuron")]))
+        shared = f" ({counted(groups, 'whole key/value group')})" if groups != heads else ""
+        what = " and ".join(filter(None, [counted(heads, "attention head") + shared, counted(neurons, "MLP neuron")]))
         verb = "goes" if heads + neurons == 1 else "go"
         sentences.append(f"{what} {verb}, {where} layers {ranges(touched)}: {why}")
     protected = plan.settings.get("protected")

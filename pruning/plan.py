@@ -43,6 +43,7 @@ class Plan:
     digest: str
     settings: dict = field(default_factory=dict)
     dense_shape: tuple[tuple[int, int], ...] = ()  # per original layer (groups, neurons)
+    heads_per_group: tuple[int, ...] = ()  # per original layer: query heads that share a key/value head
     unit_costs: tuple[tuple[int, int, int], ...] = ()  # per original layer: parameters of the layer, a group, a neuron
 
     @cached_property
@@ -75,6 +76,7 @@ class Plan:
                 "digest": self.digest,
                 "settings": self.settings,
                 "dense_shape": self.dense_shape,
+                "heads_per_group": self.heads_per_group,
                 "unit_costs": self.unit_costs,
             }
         )
@@ -92,6 +94,7 @@ class Plan:
                 data[part] = tuple(np.asarray(x, dtype=np.int64) for x in data[part])
             for part in ("dense_shape", "unit_costs"):
                 data[part] = tuple(tuple(x) for x in data[part])
+            data["heads_per_group"] = tuple(data["heads_per_group"])
             return cls(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadPlan("This is not a plan: please make one from scores.") from error
@@ -221,5 +224,6 @@ def _plan(scores: Scores, method: str, ratio: float | None, choice: Choice, sett
         digest=scores.digest,
         settings=settings,
         dense_shape=tuple((x.groups, x.neurons) for x in anatomy.layers),
+        heads_per_group=tuple(x.heads_per_group for x in anatomy.layers),
         unit_costs=tuple((x.parameters, x.unit("heads")[0], x.unit("neurons")[0]) for x in anatomy.layers),
     )
