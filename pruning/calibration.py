@@ -102,7 +102,7 @@ def calibrate(
         if batch.mask.shape[1] > model.context:
             raise BadSamples(f"Sample {chunk[0].id} is longer than the model's context of {model.context} tokens.")
         with torch.no_grad():
-            inputs = decoder_inputs(model.network, batch.inputs)
+            inputs = decoder_inputs(scorer.network, batch.inputs)
         loss = scorer.add(DecoderBatch(inputs, batch.labels, batch.mask, batch.image_mask))
         done += len(chunk)
         report(SampleScored(done - 1, len(samples), loss))

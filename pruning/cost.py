@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from lvlm import LVLM, Anatomy, Parts
 from lvlm.encoding import encode_texts, prompt_text
 from lvlm.events import Progress, Report, silent
+from lvlm.reshaped import shared_copy
 
 QUESTION = "Describe this image in detail: what is to be seen, how many of each, where, and in which colours?"
 
@@ -75,7 +76,7 @@ def workload_of(model: LVLM) -> Workload:
     inputs = _inputs(model)
     image_id = getattr(model.processor, "image_token_id", None)
     with torch.no_grad(), flop_counter() as counter:
-        decoder_inputs(model.network, inputs)
+        decoder_inputs(shared_copy(model.network), inputs)
     ids = inputs["input_ids"]
     return Workload(ids.shape[1], int((ids == image_id).sum()), counter.get_total_flops())
 
@@ -102,7 +103,10 @@ class _Reached(Exception):
 
 
 def decoder_inputs(network, inputs: dict) -> dict:
-    """What the network hands its decoder for these inputs: vision tower and projector run, the decoder does not."""
+    """What the network hands its decoder for these inputs: vision tower and projector run, the decoder does not.
+
+    network: a copy that nobody else runs meanwhile, since anybody's pass through it would end at its decoder.
+    """
     caught = {}
 
     def catch(module, args, kwargs):

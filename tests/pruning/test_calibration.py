@@ -6,7 +6,7 @@ import torch
 
 from lvlm import BadPlan, BadSamples, Cancelled, LayerScored, Progress, SampleScored
 from lvlm.model import weights_digest
-from pruning import CalibrationSettings, Scores, calibrate, make_plan, prune, quantize
+from pruning import CalibrationSettings, Scores, calibrate, make_plan, measure, prune, quantize
 from tests import tiny
 
 
@@ -199,3 +199,13 @@ def test_pruned_models_calibrate_and_prune_again(model, scores):
     twice = prune(once, make_plan(calibrate(once, tiny.samples(2)), "widthwise", 0.2))
     assert twice.parameters().decoder < once.parameters().decoder < model.parameters().decoder
     assert [x["step"] for x in twice.history] == ["prune", "prune"]
+
+
+def test_a_chat_goes_on_while_the_model_is_calibrated_and_measured(model):
+    """Calibrating and counting hook a copy: whoever talks to the model meanwhile notices nothing."""
+    wanted = "".join(model.chat(tiny.picture(), "what?", max_new_tokens=80))
+    stream = model.chat(tiny.picture(), "what?", max_new_tokens=80)
+    calibrate(model, tiny.samples(3))
+    prune(model, make_plan(tiny.scores(model), "both", 0.4))
+    measure(model, timed=False)
+    assert "".join(stream) == wanted
