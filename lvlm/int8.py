@@ -10,6 +10,7 @@ from .errors import BadPlan
 from .model import LVLM
 from .reshaped import shared_copy
 
+UNTOUCHED = ["model.vision_tower", "model.visual", "model.vision_model", "model.multi_modal_projector", "lm_head"]
 THRESHOLD = 6.0  # LLM.int8's outlier threshold: activation columns beyond it are multiplied in 16 bits
 
 
@@ -19,16 +20,23 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
         raise BadPlan(f"There is no quantization {kind!r}: please choose int8 (4-bit is silently wrong on CPUs).")
     if any(x.get("step") == "quantize" for x in model.history):
         raise BadPlan("This model is already quantized: quantize the model it was made from instead.")
-    bnb = _bitsandbytes()
+    bnb = bitsandbytes_quietly()
     layers = anatomy_of(model.network).layers
     network = shared_copy(model.network)
     for module, layer in zip(network.get_decoder().layers, layers):
         for shape in layer.linears:
             module.set_submodule(shape.path, _int8(bnb, module.get_submodule(shape.path)))
+    # With this in config.json, from_pretrained gives the same int8 modules back. Full paths: bare names hit too much.
+    network.config.quantization_config = {
+        "quant_method": "bitsandbytes",
+        "load_in_8bit": True,
+        "llm_int8_threshold": THRESHOLD,
+        "llm_int8_skip_modules": UNTOUCHED,
+    }
     return model.then(network.eval(), {"step": "quantize", "kind": kind, "library": f"bitsandbytes {bnb.__version__}"})
 
 
-def _bitsandbytes():
+def bitsandbytes_quietly():
     """The library, imported late (a second) and quietly: it warns at import, and about a cast at every product."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import bitsandbytes

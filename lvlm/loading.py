@@ -33,11 +33,14 @@ def load(
     quantization: str | None = None,
     revision: str | None = None,
     report: Report = silent,
+    device: str | torch.device | dict | None = None,
 ) -> LVLM:
     """The model of a catalogue name, a local folder (dense, or saved by us), or a Hugging Face hub id.
 
-    dtype: None takes fp32 for models under a billion parameters on the CPU, else the checkpoint's own.
+    dtype: None takes what a model saved by us had; else fp32 for models under a billion parameters on the CPU, and
+        the checkpoint's own for others.
     quantization: None or "int8" (LLM.int8, decoder linears only).
+    device: where to, or a device map; None takes a GPU if there is one.
     Raises UnknownModel, NotAnLVLM, BrokenCheckpoint or UnsafeCheckpoint, saying what is wrong.
     """
     report(Progress("load", 0, 3, "finding the files"))
@@ -45,7 +48,7 @@ def load(
     meta = _read_json(folder / HISTORY) if (folder / HISTORY).exists() else {}
     config = check_folder(folder)
     report(Progress("load", 1, 3, "reading the weights"))
-    network = _network(folder, config, dtype)
+    network = _network(folder, config, dtype or getattr(torch, meta.get("dtype", ""), None), device)
     report(Progress("load", 2, 3, "reading the tokenizer"))
     processor = _processor(folder)
     model = LVLM(network, processor, meta.get("name", name), meta.get("history", ()))
@@ -154,10 +157,17 @@ def _check_safetensors(path: Path) -> int:
     return sum(math.prod(x["shape"]) for k, x in header.items() if k != "__metadata__")
 
 
-def _network(folder: Path, config, dtype):
+def _network(folder: Path, config, dtype, device=None):
     stock = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
     cls = reshaped_class(stock) if getattr(config.get_text_config(), KEY, None) else stock
     options = {"dtype": dtype or _default_dtype(folder), "output_loading_info": True, "use_safetensors": True}
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if str(device) != "cpu":
+        options["device_map"] = device
+    if getattr(config, "quantization_config", None):
+        from .int8 import bitsandbytes_quietly
+
+        bitsandbytes_quietly()
     stored = sum(_check_safetensors(x) for x in sorted(folder.glob("*.safetensors")))
     with quiet():
         try:

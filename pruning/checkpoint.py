@@ -16,8 +16,6 @@ SCHEMA = 1
 
 def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
     """Whether plain `from_pretrained` gives this model back, and why (not)."""
-    if any(x.get("step") == "quantize" for x in model.history):
-        return False, "int8 weights are stored in this project's own layout"
     if is_reshaped(model.network):
         return False, "its layers differ from what the stock config can describe (fewer heads or neurons a layer)"
     return True, "every layer that is left has its original shape"
@@ -31,8 +29,6 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
     folder = Path(folder).expanduser().absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
         raise LVLMError(f"{folder} holds other files: please save into a new folder.")
-    if any(x.get("step") == "quantize" for x in model.history):
-        raise LVLMError("Please save the model before quantizing it; load(folder, quantization='int8') does the rest.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -46,6 +42,7 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
             "schema": SCHEMA,
             "name": model.name,
             "digest": model.digest(),
+            "dtype": str(model.dtype).removeprefix("torch."),
             "parameters": model.parameters().total,
             "loads_in_transformers": stock,
             "because": why,

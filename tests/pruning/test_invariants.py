@@ -122,6 +122,29 @@ def test_a_saved_model_comes_back_bit_for_bit(family, plan, tmp_path):
     assert again.anatomy == pruned.anatomy
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_model_saved_in_half_precision_comes_back_in_it(dtype, tmp_path):
+    """Without a word about types, load(save(x)) computes as x did."""
+    model = tiny.model("llama", dtype=dtype)
+    again = load(save(prune(model, make_plan(tiny.scores(model), "both", 0.4)), tmp_path / "half"))
+    assert again.dtype == dtype
+    assert load(tmp_path / "half", dtype=torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hidden_states_follow_the_layers_that_are_left(family):
+    """Asking for hidden states before and after pruning: one per kept layer and the embeddings."""
+    model = tiny.model(family)
+    with torch.no_grad():
+        assert len(model.network(**tiny.inputs(), output_hidden_states=True).hidden_states) == 5
+        plan = make_plan(tiny.scores(model), "both", 0.45, depth_share=0.6)
+        found = prune(model, plan).network(**tiny.inputs(), output_hidden_states=True).hidden_states
+        wanted = tiny.masked(model.network, plan)(**tiny.inputs(), output_hidden_states=True).hidden_states
+    assert len(plan.layers) < 4 and len(found) == len(plan.layers) + 1
+    for i, layer in enumerate(plan.layers):  # what enters each kept layer is what entered it in the masked original
+        close(real(found[i]), real(wanted[layer]))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_original_is_never_touched(family, tmp_path):
     """Pruning, saving and running a copy leave every bit, flag and config of the original as it was."""

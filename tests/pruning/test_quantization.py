@@ -63,6 +63,22 @@ def test_from_disk_and_in_memory_are_the_same(model, tmp_path):
     assert torch.equal(a, b)
 
 
+def test_a_saved_int8_model_comes_back_bit_for_bit(model, tmp_path):
+    """load(save(quantize(x))) has the same weights, memory, history and logits, before or after a first use."""
+    small = quantize(prune(model, make_plan(tiny.scores(model), "both", 0.4)))
+    folder = save(small, tmp_path / "fresh")
+    with torch.no_grad():
+        wanted = small.network(**tiny.inputs()).logits
+    for where in (folder, save(small, tmp_path / "used")):
+        again = load(where)
+        with torch.no_grad():
+            assert torch.equal(again.network(**tiny.inputs()).logits, wanted)
+        assert again.history == small.history and again.bytes() == small.bytes()
+        assert again.digest() == small.digest()
+        with pytest.raises(BadPlan, match="already"):
+            quantize(again)
+
+
 def test_what_int8_cannot_do_is_refused(model):
     """Twice, 4-bit, cutting afterwards: each sentence says what to do instead."""
     small = quantize(model)
