@@ -11,6 +11,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 
 from .encoding import encode_texts, prompt_text
 from .errors import BadQuestion
+from .events import Progress, Report
 from .images import check_question, open_image
 
 
@@ -175,26 +176,26 @@ def _greedy(model) -> dict:
     return {"do_sample": False, "num_beams": 1, "pad_token_id": pad, "temperature": None, "top_p": None, "top_k": None}
 
 
-def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size: int, stop=None) -> list[str]:
+def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size: int, report: Report) -> list[str]:
     """Greedy answers, in the order of the prompts. Batches hold prompts of similar length, longest first."""
     texts = []
     for image, question in prompts:
         texts.append(prompt_text(model.processor, [(check_question(question), None)], image, ask=True))
     order = sorted(range(len(texts)), key=lambda i: (prompts[i][0] is None, -len(texts[i])))
     answers = [""] * len(texts)
-    options = {"max_new_tokens": max_new_tokens, **_greedy(model)}
-    if stop is not None:
-        options["stopping_criteria"] = StoppingCriteriaList([_Stop(stop)])
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         images = [None if prompts[i][0] is None else open_image(prompts[i][0]) for i in rows]
         inputs = _on_device(encode_texts(model.processor, [texts[i] for i in rows], images, side="left"), model)
-        check_question(prompts[rows[0]][1], inputs["input_ids"].shape[1], model.context)
+        tokens = inputs["input_ids"].shape[1]
+        check_question(prompts[rows[0]][1], tokens, model.context)
+        room = min(max_new_tokens, model.context - tokens)
         with torch.no_grad():
-            found = model.network.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
+            found = model.network.generate(**inputs, max_new_tokens=room, **_greedy(model))[:, tokens:]
         decoded = model.processor.tokenizer.batch_decode(
             found, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         for i, text in zip(rows, decoded):
             answers[i] = text.strip()
+        report(Progress("answer", start + len(rows), len(order), f"{start + len(rows)} of {len(order)} questions"))
     return answers

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from .anatomy import Anatomy, Parts, anatomy_of, parts_of
 from .chat import ChatStream, generate
 from .encoding import Batch, encode_samples
+from .events import Report, silent
 
 
 class LVLM:
@@ -93,9 +94,12 @@ class LVLM:
             self, image, question, history, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, stop=stop
         )
 
-    def generate(self, prompts, max_new_tokens: int = 64, batch_size: int = 16, stop=None) -> list[str]:
-        """Greedy answers to (image or None, question) prompts, in left-padded batches of similar length."""
-        return generate(self, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, stop=stop)
+    def generate(self, prompts, max_new_tokens: int = 64, batch_size: int = 16, report: Report = silent) -> list[str]:
+        """Greedy answers to (image or None, question) prompts, in left-padded batches of similar length.
+
+        report is told after each batch; raising from it ends the call.
+        """
+        return generate(self, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, report=report)
 
     def then(self, network: PreTrainedModel, step: dict) -> "LVLM":
         """The LVLM that `step` made of this one."""

@@ -24,14 +24,14 @@ def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
 def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Path:
     """Write weights (safetensors), config, processor, pruning.json and a model card; returns the folder.
 
-    An older checkpoint in `folder` is replaced once the new one is whole; any other folder with files is refused.
+    Raises LVLMError if it cannot be written. An older checkpoint in `folder` is replaced once the new one is whole; any other folder with files is refused.
     """
     folder = Path(folder).expanduser().absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
         raise LVLMError(f"{folder} holds other files: please save into a new folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         report(Progress("save", 0, 2, "writing the weights"))
         with quiet():
             model.network.save_pretrained(part)
@@ -52,6 +52,8 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
         (part / "README.md").write_text(card(model, stock, why))
         report(Progress("save", 1, 2, "moving it into place"))
         _replace(part, folder)
+    except OSError as error:
+        raise LVLMError(f"The model could not be saved in {folder} ({error}): please choose another folder.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     report(Progress("save", 2, 2, str(folder)))

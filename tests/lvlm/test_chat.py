@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from lvlm import BadImage, BadQuestion
+from lvlm import BadImage, BadQuestion, Cancelled
 from lvlm.chat import ChatStream
 from tests import tiny
 
@@ -191,3 +191,16 @@ def test_chat_prints_no_warnings(model, capfd, recwarn):
     list(model.chat(None, "what?", max_new_tokens=3, temperature=1.0))
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
+
+
+def test_batches_report_and_can_be_cancelled(model):
+    """A listener hears how many questions are done; raising from it ends the call."""
+    heard = []
+    model.generate([(None, "what?")] * 5, max_new_tokens=2, batch_size=2, report=heard.append)
+    assert [(x.done, x.total) for x in heard] == [(2, 5), (4, 5), (5, 5)]
+
+    def stop(event):
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        model.generate([(None, "what?")] * 5, max_new_tokens=2, batch_size=2, report=stop)
