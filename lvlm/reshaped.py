@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -70,8 +71,12 @@ def keep(network: PreTrainedModel, layers, heads, neurons) -> PreTrainedModel:
     decoder.layers = nn.ModuleList(modules[i] for i in layers)
     _renumber(network, layers, len(modules))
     if widths_change or is_reshaped(network):
-        _record_widths(network, kept)
-        network.__class__ = reshaped_class(stock_class(type(network)))
+        stock = stock_class(type(network))
+        if _describe_as_stock(network, stock, kept):
+            network.__class__ = stock
+        else:
+            _record_widths(network, kept)
+            network.__class__ = reshaped_class(stock)
     return network
 
 
@@ -155,6 +160,56 @@ def _record_widths(network: nn.Module, layers: Sequence[Layer]) -> None:
     widths = {"groups": [x.groups for x in layers], "neurons": [x.neurons for x in layers]}
     for config in text_configs(network):
         setattr(config, KEY, dict(widths))
+
+
+def _describe_as_stock(network: nn.Module, stock: type, layers: Sequence[Layer]) -> bool:
+    """Write the new widths into the stock config, if all layers have the same and the stock class then builds them.
+
+    Tried on the meta device, not guessed: Llama, say, refuses head counts that do not divide its hidden size.
+    """
+    if len({(x.groups, x.neurons) for x in layers}) > 1:
+        return False
+    layer = layers[0]
+    widths = {
+        "intermediate_size": layer.neurons,
+        "num_attention_heads": layer.n_heads,
+        "num_key_value_heads": layer.n_kv_heads,
+        "head_dim": layer.head_dim,
+    }
+    config = copy.deepcopy(network.config)
+    try:
+        _write(config.get_text_config(), widths)
+        config = type(config).from_dict(config.to_dict())  # what reading it back from disk will check and derive
+        with torch.device("meta"):
+            trial = stock(config)
+    except (ValueError, TypeError, AttributeError, RuntimeError, StrictDataclassError):
+        return False
+    if _build(trial) != _build(network):
+        return False
+    for config in text_configs(network):
+        _write(config, widths)
+    return True
+
+
+def _write(config, widths: dict) -> None:
+    for name, value in widths.items():
+        if hasattr(config, name) and getattr(config, name) is None and name == "num_key_value_heads":
+            continue  # None: as many as there are heads
+        if hasattr(config, name) or name == "head_dim":
+            setattr(config, name, value)
+    if hasattr(config, KEY):
+        delattr(config, KEY)
+
+
+def _build(network: nn.Module) -> list:
+    """All that must agree for two networks to compute alike with the same weights."""
+    shapes = [(name, tuple(x.shape)) for name, x in network.state_dict().items()]
+    rotary = [(name, tuple(x.shape)) for name, x in network.named_buffers()]
+    scales = [
+        (x.self_attn.head_dim, getattr(x.self_attn, "scaling", None), getattr(x.self_attn, "num_key_value_groups", 1))
+        for x in network.get_decoder().layers
+    ]
+    return [shapes, rotary, scales]
 
 
 # --- building one from its config ---

@@ -17,8 +17,8 @@ SCHEMA = 1
 def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
     """Whether plain `from_pretrained` gives this model back, and why (not)."""
     if is_reshaped(model.network):
-        return False, "its layers differ from what the stock config can describe (fewer heads or neurons a layer)"
-    return True, "every layer that is left has its original shape"
+        return False, "no stock config describes its layers (uneven widths, or head counts that it refuses)"
+    return True, "its layers are what a stock config describes"
 
 
 def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Path:

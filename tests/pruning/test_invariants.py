@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from lvlm import LVLM, load
 from lvlm.model import weights_digest
-from pruning import make_plan, measure, prune, save
+from pruning import loads_in_transformers, make_plan, measure, prune, save
 from pruning.cost import count, flop_counter
 from pruning.plan import Costs
 from pruning.solver import Choice
@@ -243,3 +244,36 @@ def test_every_ratio_is_met_within_one_unit():
         group = anatomy.layers[0].unit("heads")[0] / total
         assert abs(make_plan(scores, "widthwise", ratio, ranking="global").achieved - ratio) <= group / 2 + 1e-9
     assert Choice.everything(anatomy).layers == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("ratio", [0.15, 0.3])
+def test_what_is_said_to_load_in_transformers_does(family, ratio, tmp_path):
+    """Plain from_pretrained gives the same logits, or refuses loudly: exactly as `loads_in_transformers` says."""
+    model = tiny.model(family)
+    pruned = prune(model, make_plan(tiny.scores(model), "widthwise", ratio))
+    stock = next(x for x in type(pruned.network).__mro__ if x.__module__.startswith("transformers.") and x is not type)
+    stock = stock.__dict__.get("_stock", stock)
+    said, why = loads_in_transformers(pruned)
+    assert why and said == (type(pruned.network) is stock)
+    pruned.network.save_pretrained(tmp_path)
+    if said:
+        again = stock.from_pretrained(tmp_path).eval()
+        if pruned.network.config._attn_implementation == again.config._attn_implementation:
+            assert torch.equal(real(logits(again)), real(logits(pruned.network)))
+        close(steps(again), steps(pruned.network))
+    else:
+        with pytest.raises((RuntimeError, ValueError, StrictDataclassError)):
+            stock.from_pretrained(tmp_path)
+
+
+def test_uniform_widths_are_stock_where_the_config_allows():
+    """Half the heads of every layer divide Llama's hidden size; three of four do not; Qwen3's may be any number."""
+    said = {}
+    for family, heads in (("llama", 2), ("llama", 3), ("qwen3", 1)):
+        model = tiny.model(family)
+        plan = make_plan(tiny.scores(model), "widthwise", 0.25)
+        kept = [np.arange(heads)] * 4
+        pruned = prune(model, rewritten(model, plan, kept, [np.arange(24)] * 4))
+        said[family, heads] = loads_in_transformers(pruned)[0]
+    assert said == {("llama", 2): True, ("llama", 3): False, ("qwen3", 1): True}
