@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .anatomy import anatomy_of
-from .errors import BadPlan
+from .errors import BadPlan, LVLMError
 from .model import LVLM
 from .reshaped import shared_copy
 
@@ -39,7 +39,10 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
 def bitsandbytes_quietly():
     """The library, imported late (a second) and quietly: it warns at import, and about a cast at every product."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    import bitsandbytes
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise LVLMError("int8 needs the bitsandbytes package: please run `pip install bitsandbytes`.") from error
 
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("bitsandbytes"):
@@ -52,7 +55,8 @@ def _int8(bnb, linear: nn.Linear) -> nn.Module:
         small = bnb.nn.Linear8bitLt(
             linear.in_features, linear.out_features, bias=False, has_fp16_weights=False, threshold=THRESHOLD
         )
-    weight = bnb.nn.Int8Params(linear.weight.detach().clone(), requires_grad=False, has_fp16_weights=False)
+    start = linear.weight.detach().to("cpu", copy=True)  # only a move away from the CPU, or onto it, quantizes
+    weight = bnb.nn.Int8Params(start, requires_grad=False, has_fp16_weights=False)
     small.weight = weight.to(linear.weight.device)
     small.bias = linear.bias
     return small.eval()  # in training mode the CPU path silently computes something else

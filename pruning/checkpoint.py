@@ -24,7 +24,8 @@ def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
 def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Path:
     """Write weights (safetensors), config, processor, pruning.json and a model card; returns the folder.
 
-    Raises LVLMError if it cannot be written. An older checkpoint in `folder` is replaced once the new one is whole; any other folder with files is refused.
+    An older checkpoint in `folder` is replaced once the new one is whole; any other folder with files is refused.
+    Raises LVLMError if it cannot be written.
     """
     folder = Path(folder).expanduser().absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():

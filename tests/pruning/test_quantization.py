@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from lvlm import BadPlan, load
+from lvlm import BadPlan, LVLMError, load
 from lvlm.model import weights_digest
 from pruning import make_plan, prune, quantize, save
 from tests import tiny
@@ -77,6 +77,15 @@ def test_a_saved_int8_model_comes_back_bit_for_bit(model, tmp_path):
         assert again.digest() == small.digest()
         with pytest.raises(BadPlan, match="already"):
             quantize(again)
+
+
+def test_without_bitsandbytes_the_sentence_says_what_to_install(model, monkeypatch):
+    """An optional library that is missing is named."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(LVLMError, match="pip install bitsandbytes"):
+        quantize(model)
 
 
 def test_what_int8_cannot_do_is_refused(model):
