@@ -11,20 +11,12 @@ from lvlm.errors import LVLMError
 from lvlm.images import check_question, open_image
 from samples import examples
 from ui import words
+from ui.inputs import Picture
 from ui.part import Part, Start
 from ui.workspace import Answer, Desk, Desks, Exchange
 
 FRAME_SECONDS = 0.06            # between two looks at the growing answers
 SIDES = ("left", "right")
-
-
-class Picture(gr.Image):
-    """An image input that hands on the uploaded file as it is: what it holds is judged by `open_image`, in our words."""
-
-    is_template = True          # drawn by Gradio's own Image
-
-    def preprocess(self, payload):
-        return payload.path if payload else None
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:

@@ -27,7 +27,7 @@ def _row_height(layers: int) -> int:
 def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer") -> go.Figure:
     """The look all figures share."""
     figure.update_layout(
-        height=_row_height(layers) * layers + 54, margin=dict(l=46, r=14, t=6, b=48), bargap=0.22, barmode="stack",
+        height=_row_height(layers) * layers + 54, margin=dict(l=46, r=14, t=6, b=48), bargap=0.22, barmode="overlay",
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=False, dragmode=False,
         font=dict(family="system-ui, sans-serif", size=12, color="#808a9a"),
         hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"))
@@ -38,14 +38,14 @@ def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer")
     return figure
 
 
-def _bars(values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str]) -> list[go.Bar]:
-    """One bar a layer: solid in `colour` where it stays, hollow and hatched where it goes. `gone`: (L,) bool."""
+def _bars(values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str], base: np.ndarray | float = 0) -> list[go.Bar]:
+    """One bar a layer from `base` on: solid in `colour` where it stays, hollow and hatched where it goes ((L,) bool)."""
     bars = []
     for hatched in (False, True):
         look = dict(color="rgba(234, 115, 23, 0.06)", line=dict(color=GONE, width=1.2),
                     pattern=dict(shape="/", fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25)) \
             if hatched else dict(color=colour, line=dict(width=0))
-        bars.append(go.Bar(x=np.where((gone == hatched) & (values > 0), values, np.nan), y=np.arange(len(values)), orientation="h", marker=look,
+        bars.append(go.Bar(x=np.where((gone == hatched) & (values > 0), values, np.nan), y=np.arange(len(values)), orientation="h", marker=look, base=base,
                            hovertext=hover, hoverinfo="text"))
     return bars
 
@@ -191,10 +191,11 @@ def network(attention: np.ndarray, mlp: np.ndarray, attention_kept: np.ndarray, 
     All arrays (L,), in parameters.
     """
     layers = len(attention)
-    figure = go.Figure()
+    figure, start = go.Figure(), np.zeros(layers)
     for name, whole, stays, colour in (("attention", attention, attention_kept, ATTENTION), ("MLP", mlp, mlp_kept, MLP)):
         hover = [f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
                  for i, (s, w) in enumerate(zip(stays, whole, strict=True))]
-        for values, goes in ((stays, False), (whole - stays, True)):
-            figure.add_traces(_bars(values, np.full(layers, goes), colour, hover))
+        for values, goes, base in ((stays, False, start), (whole - stays, True, start + stays)):
+            figure.add_traces(_bars(values, np.full(layers, goes), colour, hover, base))
+        start = start + whole
     return _frame(figure, layers, "parameters")

@@ -5,6 +5,7 @@ import numpy as np
 
 from lvlm.errors import LVLMError
 from ui import plots, words
+from ui.inputs import Dial
 from ui.part import Part, Start
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
@@ -20,36 +21,36 @@ HOW_TO = {
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
     """The tab's content, and its button that leads to the chat."""
-    with gr.Row(equal_height=False, elem_classes="bench"):
-        with gr.Column(scale=4, min_width=320, elem_classes="slab"):
-            method = gr.Radio(METHODS, value="widthwise", label="What may go", elem_id="method")
-            ratio = gr.Slider(0, 60, round(100 * DEFAULT_RATIO), step=1, buttons=[], elem_id="ratio",
-                              label="How much of the language model to remove (%)")
-            gr.HTML('<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
-                    '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>')
-            with gr.Accordion("More: protected layers, calibration", open=False):
-                with gr.Row():
-                    first = gr.Slider(0, 4, 0, step=1, buttons=[], label="Protect the first layers", min_width=140)
-                    last = gr.Slider(0, 4, 0, step=1, buttons=[], label="Protect the last layers", min_width=140)
-                samples = gr.Slider(1, 50, DEFAULT_SAMPLES, step=1, buttons=[], label="Calibration samples", elem_id="samples",
-                                    info="Pictures with questions and answers that importance is judged on")
-                calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
-            prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            with gr.Column(elem_classes="slab"):
+                method = gr.Radio(METHODS, value="widthwise", label="What may go", elem_id="method")
+                ratio = Dial(0, 60, round(100 * DEFAULT_RATIO), step=1, buttons=[], elem_id="ratio",
+                             label="How much of the language model to remove (%)")
+                gr.HTML('<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
+                        '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>')
+                with gr.Accordion("More: protected layers, calibration", open=False):
+                    with gr.Row():
+                        first = Dial(0, 4, 0, step=1, buttons=[], label="Protect the first layers", min_width=140)
+                        last = Dial(0, 4, 0, step=1, buttons=[], label="Protect the last layers", min_width=140)
+                    samples = Dial(1, 50, DEFAULT_SAMPLES, step=1, buttons=[], label="Calibration samples", elem_id="samples",
+                                   info="Pictures with questions and answers that importance is judged on")
+                    calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
+                prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
+            said = gr.HTML(elem_id="said")
         with gr.Column(scale=7, min_width=320):
             cards = gr.HTML(_skeleton_cards(), elem_id="cards")
-            said = gr.HTML(elem_id="said")
+            with gr.Column(elem_classes="slab"):
+                network_head, network = gr.HTML(), _plot("network")
     result = gr.HTML(elem_id="result")
     to_chat = gr.Button("Ask both →", visible=False, elem_id="to-chat", variant="primary")
     with gr.Row(equal_height=False):
-        with gr.Column(min_width=320, elem_classes="slab"):
+        with gr.Column(min_width=320, elem_classes=["slab", "pair"]):
             influence_head, influence = gr.HTML(), _plot("influence")
-        with gr.Column(min_width=320, elem_classes="slab"):
+        with gr.Column(min_width=320, elem_classes=["slab", "pair"]):
             heads_head, heads = gr.HTML(), _plot("heads")
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=320, elem_classes="slab"):
-            network_head, network = gr.HTML(), _plot("network")
-        with gr.Column(min_width=320, elem_classes="slab"):
-            neurons_head, neurons = gr.HTML(), _plot("neurons")
+    with gr.Column(elem_classes="slab"):
+        neurons_head, neurons = gr.HTML(), _plot("neurons")
 
     live = [cards, said, prune, influence_head, influence, heads_head, heads, neurons_head, neurons, network_head, network]
     controls = [method, ratio, first, last]
@@ -58,7 +59,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
         """Plan anew from the scores at hand: no model runs."""
         desk = desks.at(key)
         try:
-            desk.wish(method, ratio / 100, first, last)
+            desk.wish(method, None if ratio is None else ratio / 100, int(first or 0), int(last or 0))
         except LVLMError as error:
             desk.refusal = str(error)
         return draw_plan(desk)
@@ -69,7 +70,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
 
     def start_calibration(key: str, samples: int):
         """Score the model's layers, heads and neurons on bundled samples."""
-        desks.at(key).calibrate(int(samples))
+        desks.at(key).calibrate(samples)
 
     def start_pruning(key: str):
         """Carry out the plan and measure the model before and after."""

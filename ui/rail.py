@@ -41,7 +41,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
 
 def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
     """The job under way, with Cancel: at the rail's foot on a desktop, along the bottom of a phone."""
-    with gr.Column(elem_id="job"):
+    with gr.Column(elem_id="job", min_width=200):
         progress = gr.HTML()
         cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
 

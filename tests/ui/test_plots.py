@@ -92,3 +92,11 @@ def test_figures_share_rows_and_margins(rows):
                plots.neurons(rows[1], everything(rows[1])), plots.network(values, values, values, values)]
     assert len({(f.layout.height, f.layout.margin.t, f.layout.margin.b) for f in figures}) == 1
     assert {f.layout.paper_bgcolor for f in figures} == {"rgba(0,0,0,0)"}
+
+
+def test_a_removed_part_begins_where_the_kept_one_ends():
+    """Within a layer attention, then MLP follow one another without overlap."""
+    attention, mlp = np.full(LAYERS, 100.0), np.full(LAYERS, 300.0)
+    bars = plots.network(attention, mlp, attention * 0.4, mlp * 0.5).data
+    pieces = sorted((float(b), float(b + x)) for bar in bars for x, b in zip(bar.x[:1], np.broadcast_to(bar.base, LAYERS)) if np.isfinite(x))
+    assert pieces == [(0, 40), (40, 100), (100, 250), (250, 400)]

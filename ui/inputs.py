@@ -1,0 +1,21 @@
+"""Inputs that hand on what a person gave as it is: what is wrong with it is said by the library, in one clear sentence."""
+
+import gradio as gr
+
+
+class Picture(gr.Image):
+    """An image input giving the uploaded file's path, unopened; `open_image` judges it."""
+
+    is_template = True          # drawn by Gradio's own Image
+
+    def preprocess(self, payload):
+        return payload.path if payload else None
+
+
+class Dial(gr.Slider):
+    """A slider whose number box may hold anything; plans and calibration judge their own ranges."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        return payload

@@ -1,0 +1,32 @@
+"""Inputs that hand on what a person gave as it is: what is wrong with it is said by the library, in one clear sentence."""
+
+import gradio as gr
+
+from gradio.events import Dependency
+
+class Picture(gr.Image):
+    """An image input giving the uploaded file's path, unopened; `open_image` judges it."""
+
+    is_template = True          # drawn by Gradio's own Image
+
+    def preprocess(self, payload):
+        return payload.path if payload else None
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+class Dial(gr.Slider):
+    """A slider whose number box may hold anything; plans and calibration judge their own ranges."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        return payload
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
