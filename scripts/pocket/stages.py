@@ -1,0 +1,209 @@
+"""The stages of a pocket model's training: which weights move, on which lessons, against which loss."""
+
+import random
+from pathlib import Path
+
+import easy_vqa
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from samples.sample import Turn
+from samples.scenes import draw_with_labels, make_scene
+from scripts.pocket import symbols
+from scripts.pocket.lessons import Packer, collate, scene_lesson, text_lesson, turns_lesson
+from scripts.pocket.network import IMAGE_SIZE, PATCHES, SCALE
+from scripts.pocket.symbols import ROW, guess_patches, place_vectors, true_patches, word_rows
+
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # CLIP's, as in the processor
+STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
+
+
+def pixels(image: Image.Image) -> torch.Tensor:
+    """(3, IMAGE_SIZE, IMAGE_SIZE) what the model's processor makes of a square image."""
+    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return (torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255 - MEAN) / STD
+
+
+def image_features(network, images: torch.Tensor) -> torch.Tensor:
+    """(B, PATCHES, WIDTH) projected features, as the network's own forward makes them."""
+    hidden = network.model.vision_tower(images).last_hidden_state[:, 1:]
+    return network.model.multi_modal_projector(hidden)
+
+
+def answer_loss(decoder, embeds: torch.Tensor, batch: dict) -> tuple[torch.Tensor, dict]:
+    """Cross-entropy on the answer tokens only; logits are made only where a label is."""
+    hidden = decoder(
+        inputs_embeds=embeds, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False
+    ).last_hidden_state
+    wanted = batch["labels"][:, 1:]
+    at = wanted != -100
+    logits = (hidden[:, :-1][at] @ decoder.embed_tokens.weight.T).float()
+    losses = F.cross_entropy(logits, wanted[at])
+    return losses, {"right": (logits.argmax(1) == wanted[at]).float().mean().item()}
+
+
+class EasyVQA:
+    """The training split of easy-VQA: images in memory, questions by image."""
+
+    def __init__(self):
+        questions, answers, ids = easy_vqa.get_train_questions()
+        paths = easy_vqa.get_train_image_paths()
+        self.images = {i: Image.open(p).convert("RGB") for i, p in paths.items()}
+        self.turns: dict[int, list[Turn]] = {i: [] for i in paths}
+        for question, answer, i in zip(questions, answers, ids):
+            self.turns[i].append(Turn(question, answer))
+        self.ids = sorted(paths)
+
+    def words(self, i: int) -> list[int]:
+        """Rows of SEEN that the image shows: its shape and its colour, read off the questions' answers."""
+        answers = {turn.answer for turn in self.turns[i]} - {"yes", "no"}
+        return [ROW[a] for a in sorted(answers) if a in ROW]
+
+    def foreground(self, i: int) -> np.ndarray:
+        """(PATCHES,) bool: patches at least 30% covered by the shape."""
+        small = np.asarray(self.images[i].resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), np.int16)
+        edge = np.median(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]), axis=0)
+        shape = np.abs(small - edge).sum(2) > 40
+        side, size = symbols.SIDE, IMAGE_SIZE // symbols.SIDE
+        return shape.reshape(side, size, side, size).mean((1, 3)).reshape(-1) > 0.3
+
+
+class Stage:
+    """Common to all stages: which rate each weight has, and where the stage starts from."""
+
+    freeze = None
+
+    def __init__(self, tokenizer, folder: Path):
+        self.tokenizer, self.folder = tokenizer, folder
+        self.packer = Packer(tokenizer)
+        self.seen = word_rows(tokenizer)
+
+    def load_start(self, network) -> None:
+        """Nothing to take over: the network starts as it was drawn."""
+
+
+class Decoder(Stage):
+    """The decoder alone, on symbolic images: drills first, then questions with a quarter of drills kept in."""
+
+    def __init__(self, tokenizer, folder):
+        super().__init__(tokenizer, folder)
+        self.places = place_vectors()
+
+    def rates(self, name: str) -> float | None:
+        return 2e-3 if "language_model" in name else None
+
+    def freeze(self, network) -> None:
+        network.model.language_model.embed_tokens.weight.grad[self.seen] = 0  # the tower aims at these
+
+    def loss(self, network, rng: random.Random, step: int, done: float, batch_size: int | None):
+        drills = 0.85 if step < 500 else max(0.25, 0.6 - done)
+        size = batch_size or 24
+        decoder = network.model.language_model
+        table = decoder.embed_tokens.weight.detach()
+        packs, images = [], []
+        for _ in range(size):
+            if step >= 500 and rng.random() < 0.06:
+                packs.append(text_lesson(self.packer, rng))
+                continue
+            scene = make_scene(rng)
+            packs.append(scene_lesson(self.packer, scene, rng, drills))
+            images.append(guess_patches(scene, rng))
+        batch = collate(packs, self.tokenizer.pad_token_id)
+        features = table[self.seen[torch.from_numpy(np.stack(images))]].float() + self.places
+        features = features + torch.randn_like(features) * SCALE * rng.uniform(0.1, 0.5)
+        embeds = decoder.embed_tokens(batch["ids"])
+        embeds[batch["ids"] == self.packer.token["<image>"]] = features.flatten(0, 1).to(embeds.dtype)
+        return answer_loss(decoder, embeds, batch)
+
+
+class Tower(Stage):
+    """Vision tower and projector: each patch's feature becomes the word embedding of what is there, and its place."""
+
+    def __init__(self, tokenizer, folder):
+        super().__init__(tokenizer, folder)
+        self.places, self.easy = place_vectors(), EasyVQA()
+
+    def rates(self, name: str) -> float | None:
+        return 1.5e-3 if "vision_tower" in name or "projector" in name else None
+
+    def loss(self, network, rng: random.Random, step: int, done: float, batch_size: int | None):
+        size = batch_size or 64
+        table = network.model.language_model.embed_tokens.weight.detach().float()[self.seen]
+        images, truth = [], torch.zeros(size, PATCHES, len(self.seen))
+        weight = torch.ones(size, PATCHES)
+        for i in range(size):
+            if rng.random() < 0.1:
+                chosen = rng.choice(self.easy.ids)
+                images.append(pixels(self.easy.images[chosen]))
+                fore = torch.from_numpy(self.easy.foreground(chosen))
+                weight[i] = fore.float()
+                for row in self.easy.words(chosen):
+                    truth[i, :, row] = 0.5
+                continue
+            scene = make_scene(rng)
+            image, labels = draw_with_labels(scene)
+            rows = torch.from_numpy(true_patches(labels, scene.background, scene.sign))
+            truth[i] = F.one_hot(rows, len(self.seen))
+            weight[i] = torch.where(rows < len(symbols.kinds()), 1.0, torch.where(rows >= symbols.SIGN_ROW, 0.7, 0.15))
+            images.append(pixels(image))
+        found = image_features(network, torch.stack(images).bfloat16()).float()
+        logits = (found - self.places) @ table.T / (SCALE**2 * table.shape[1]) * 12
+        aim = truth @ table + self.places
+        weight = weight / weight.sum()
+        words = -(torch.log_softmax(logits, -1) * truth).sum(-1)
+        distance = ((found - aim) ** 2).mean(-1) / SCALE**2
+        loss = ((words + distance) * weight).sum()
+        top = truth.gather(-1, logits.argmax(-1, keepdim=True))[..., 0] > 0
+        kind = truth[..., : len(symbols.kinds())].sum(-1) > 0
+        sign = truth[..., symbols.SIGN_ROW : symbols.SIGN_ROW + len(symbols.SIGN_WORDS)].sum(-1) > 0
+        return loss, {
+            "kinds": top[kind].float().mean().item(), "distance": (distance * weight).sum().item(),
+            **({"signs": top[sign].float().mean().item()} if sign.any() else {}),
+        }  # fmt: skip
+
+
+class Together(Stage):
+    """The whole model on drawn scenes, easy-VQA and text, from the first two stages' weights."""
+
+    def __init__(self, tokenizer, folder):
+        super().__init__(tokenizer, folder)
+        self.easy = EasyVQA()
+
+    def load_start(self, network) -> None:
+        decoder = torch.load(self.folder / "decoder.pt", weights_only=True)["weights"]
+        tower = torch.load(self.folder / "tower.pt", weights_only=True)["weights"]
+        network.load_state_dict(
+            {n: (decoder if "language_model" in n or "lm_head" in n else tower)[n] for n in decoder}
+        )
+
+    def rates(self, name: str) -> float | None:
+        if "language_model" in name or "lm_head" in name:
+            return 1.2e-3
+        return 6e-4
+
+    def loss(self, network, rng: random.Random, step: int, done: float, batch_size: int | None):
+        size = batch_size or 32
+        packs, images = [], []
+        for _ in range(size):
+            form = rng.random()
+            if form < 0.05:
+                packs.append(text_lesson(self.packer, rng))
+            elif form < 0.13:
+                chosen = rng.choice(self.easy.ids)
+                packs.append(turns_lesson(self.packer, self.easy.turns[chosen]))
+                images.append(pixels(self.easy.images[chosen]))
+            else:
+                scene = make_scene(rng)
+                packs.append(scene_lesson(self.packer, scene, rng, drills=max(0.1, 0.25 - 0.15 * done)))
+                images.append(pixels(draw_with_labels(scene)[0]))
+        batch = collate(packs, self.tokenizer.pad_token_id)
+        features = image_features(network, torch.stack(images).bfloat16())
+        decoder = network.model.language_model
+        embeds = decoder.embed_tokens(batch["ids"])
+        embeds[batch["ids"] == self.packer.token["<image>"]] = features.flatten(0, 1)
+        return answer_loss(decoder, embeds, batch)
+
+
+STAGES = {"decoder": Decoder, "tower": Tower, "together": Together}
