@@ -68,18 +68,18 @@ def build_app(model: str) -> gr.Blocks:
 
         for part in parts:
             for start in part.starts:
-                start.trigger(_started(start.function, look), [desk_key, seen, *start.inputs], [*following, *outputs],
+                start.trigger(_started(desks, start.function, look), [desk_key, seen, *start.inputs], [*following, *outputs],
                               queue=False, show_progress="hidden")
     return app
 
 
-def _started(function, look):
-    """The event function that starts a job and shows its first progress; what a person got wrong becomes a toast."""
+def _started(desks: Desks, function, look):
+    """The event function that starts a job and shows its first progress; what a person got wrong is said there."""
     def event(key: str, drawn_before: tuple | None, *inputs) -> list:
         try:
             function(key, *inputs)
         except LVLMError as error:
-            gr.Warning(str(error))
+            desks.at(key).refuse(str(error))
         return look(key, drawn_before)
 
     event.__doc__ = function.__doc__

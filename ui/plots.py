@@ -92,12 +92,16 @@ def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
 
 
 def _map(values: np.ndarray, gone: np.ndarray, told: np.ndarray, sentence: str, gap: float) -> list[go.Heatmap]:
-    """Two heatmaps on one logarithmic scale: what stays in full colour, what goes faded. All arrays (L, widest).
+    """Two heatmaps on one scale: what stays in full colour, what goes faded. All arrays (L, widest).
 
+    The colour is the logarithm of a unit's importance over its layer's mean: units compete within their layer.
     `told` (L, widest, k): what the hover `sentence` may name as %{customdata[i]}; its "$" becomes "stays" or "goes".
     """
-    positive = values[np.isfinite(values) & (values > 0)]
-    logs = np.log10(np.maximum(values, positive.min() if positive.size else 1.0))       # zeros sink to the floor
+    means = np.nanmean(values, axis=1, keepdims=True)
+    shares = np.divide(values, means, out=np.ones_like(values), where=means > 0)
+    shares[np.isnan(values)] = np.nan
+    positive = shares[np.isfinite(shares) & (shares > 0)]
+    logs = np.log10(np.maximum(shares, positive.min() if positive.size else 1.0))       # zeros sink to the floor
     low, high = float(np.nanmin(logs)), float(np.nanmax(logs))
     if low == high:
         low, high = low - 0.5, high + 0.5

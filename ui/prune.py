@@ -13,8 +13,8 @@ METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layer
 WAITING = "Prune (waiting for the scores)"
 HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
-    "heads": "How much each attention head matters to the answers. Colour on a logarithmic scale; crossed-out heads go.",
-    "neurons": "Each layer's MLP neurons sorted by importance. Faded ones, left of the orange mark, go.",
+    "heads": "How much each attention head matters to the answers, against its layer's mean. Crossed-out heads go.",
+    "neurons": "Each layer's MLP neurons sorted by importance, against the layer's mean. Faded ones, left of the orange mark, go.",
     "network": "Each layer to scale: attention dark, MLP light. Solid stays, hatched goes.",
 }
 
@@ -92,13 +92,13 @@ def draw_plan(desk: Desk) -> list:
     """Everything that follows the slider: cards, explanation, button and figures."""
     plan, scores = desk.plan, desk.scores
     if plan is None:
-        return [_skeleton_cards(), words.notice(desk.refusal or desk.notice, "error"),
+        return [_skeleton_cards(), words.notice(desk.refusal, "error"),
                 gr.Button(WAITING, interactive=False), *[None] * 8]
     removed, sizes = plan.removed_layers, layer_sizes(plan)
     label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
     return [
         _cards(plan),
-        words.notice(desk.refusal or desk.notice, "error") or words.notice(plan.explain()),
+        words.notice(desk.refusal, "error") or words.notice(plan.explain()),
         gr.Button(label, interactive=not desk.refusal and not desk.busy),
         words.heading(plots.influence_finding(scores.block_influence, removed), HOW_TO["influence"]),
         plots.influence(scores.block_influence, removed, scores.block_influence_image, scores.block_influence_text),

@@ -40,17 +40,27 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
 
 
 def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
-    """The job under way, with Cancel: at the rail's foot on a desktop, along the bottom of a phone."""
+    """The job under way with Cancel, or why the last one failed: at the rail's foot on a desktop, along the bottom of a phone."""
     with gr.Column(elem_id="job", min_width=200):
         progress = gr.HTML()
         cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
 
-    def cancel_job(key: str) -> None:
-        if (job := desks.at(key).job) is not None:
-            job.cancel()
+    def draw(desk: Desk) -> list:
+        if desk.busy:
+            return [_progress(desk.job), gr.Button("Cancel", visible=True)]
+        return [words.notice(desk.notice, "error"), gr.Button("OK", visible=bool(desk.notice))]
 
-    cancel.click(cancel_job, desk_key, None, queue=False, show_progress="hidden", api_visibility="private")
-    return Part([progress, cancel], lambda desk: [_progress(desk.job), gr.Button(visible=desk.busy)])
+    def cancel_or_read(key: str) -> list:
+        """Cancel the job under way; or, once it ended badly, take its message away."""
+        desk = desks.at(key)
+        if desk.busy:
+            desk.job.cancel()
+        desk.notice = ""
+        return draw(desk)
+
+    cancel.click(cancel_or_read, desk_key, [progress, cancel], queue=False, show_progress="hidden",
+                 api_visibility="private")
+    return Part([progress, cancel], draw)
 
 
 def _choices() -> list[tuple[str, str]]:
@@ -96,10 +106,8 @@ def _size(model) -> str:
     return f"{words.count(model.parameters().total)} · {words.memory(model.bytes())}"
 
 
-def _progress(job: Job | None) -> str:
-    """The running job as a bar with what it does and the time left; nothing when idle."""
-    if job is None or not job.busy:
-        return ""
+def _progress(job: Job) -> str:
+    """The running job as a bar with what it does and the time left."""
     stage = STAGES.get(job.stage, job.stage) or ("Waiting for its turn" if job.state == "waiting" else "Starting")
     left = job.seconds_left
     detail = " · ".join(words.escape(x) for x in (job.text, f"{words.duration(left)} left" if left and left > 1 else "") if x)

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
-from lvlm.errors import BadPlan, BadSamples
+from lvlm.catalogue import find
+from lvlm.errors import BadPlan, BadSamples, UnknownModel
 from lvlm.events import Report
 from pruning import calibrate, make_plan, measure, prune, quantize
 from samples import load_samples
 from ui import jobs
+from ui.words import memory
 
 SMALL = 100_000_000             # parameters; below, one core computes a model's products faster than several
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
@@ -162,6 +164,11 @@ class Desk:
         self.method, self.ratio, self.protect_first, self.protect_last = method, ratio, protect_first, protect_last
         self.replan()
 
+    def refuse(self, sentence: str) -> None:
+        """Note why a wish was not granted; the page shows it and puts its inputs back."""
+        self.notice = sentence
+        self.version += 1
+
     # --- long work ---
 
     def _start(self, title: str, work: Callable[[Report], object], done: Callable[[object], None]) -> jobs.Job:
@@ -184,8 +191,15 @@ class Desk:
         return job.start()
 
     def open(self, name: str) -> jobs.Job:
-        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes."""
+        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes.
+
+        Raises UnknownModel for a catalogue model that does not fit this machine, before anything is downloaded.
+        """
         name = name.strip()
+        entry = find(name)
+        if entry and not entry.bundled and entry.memory_bytes() > machine_memory()[1]:
+            raise UnknownModel(f"{entry.title} needs {memory(entry.memory_bytes())} for its weights and this machine has "
+                               f"{memory(machine_memory()[1])} of memory free: pick a smaller model.")
 
         def work(report: Report):
             shared = self.shelf.take(name, self.id, report)

@@ -221,7 +221,8 @@ def test_odd_images_are_taken(endless, page, tmp_path, mode, size):
 
 
 def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):
-    """An empty question, a 10,000-word question and a folder that is no model are refused in words; nothing is lost."""
+    """An empty or endless question, a folder that is no model, a ratio of 90% and zero samples are refused in words, and
+    nothing is lost."""
     open_app(page, endless)
     page.get_by_role("tab", name="Chat").click()
     page.click("#ask:enabled")
@@ -237,9 +238,19 @@ def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):
     picker = page.locator("#picker input")
     picker.fill(str(tmp_path))
     picker.press("Enter")
-    page.wait_for_selector("#said .notice-error")
-    assert page.inner_text("#cards") == before and page.is_enabled("#prune")
+    page.wait_for_selector("#job .notice-error")
+    page.wait_for_selector("#prune:enabled")
+    assert page.inner_text("#cards") == before
     assert str(tmp_path) not in picker.input_value()
+
+    page.fill("#ratio input[type=number]", "90")
+    page.wait_for_selector("#said >> text=out of range")
+    page.fill("#ratio input[type=number]", "20")
+    page.wait_for_selector("#prune:enabled:has-text('20')")
+    page.click("#tabs >> text=More: protected layers")
+    page.fill("#samples input[type=number]", "0")
+    page.click("#calibrate")
+    page.wait_for_selector("#job >> text=choose 1 to 50")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

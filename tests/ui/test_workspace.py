@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from lvlm import BadPlan, BadSamples
+from lvlm import BadPlan, BadSamples, UnknownModel
 from tests import tiny
 from tests.ui.conftest import wait
 from ui.workspace import interleave
@@ -49,6 +49,14 @@ def test_a_model_that_cannot_be_loaded_loses_nothing(desk):
     assert wait(desk.open("broken")).state == "failed"
     assert (desk.model, desk.plan, desk.pruned) == before
     assert desk.notice == "There is no model broken: choose another." and desk.shelf.names == ["one"]
+
+
+def test_a_model_too_large_for_this_machine_is_refused_before_any_download(desk, monkeypatch):
+    """What does not fit the free memory is not even begun."""
+    monkeypatch.setattr("ui.workspace.machine_memory", lambda: (0, 2**30, 2**31))
+    with pytest.raises(UnknownModel, match="13.2 GiB"):
+        desk.open("llava-1.5-7b")
+    assert not desk.busy
 
 
 def test_a_ratio_nobody_can_mean_keeps_the_plan(desk):
