@@ -10,11 +10,19 @@ import torch.nn.functional as F
 from PIL import Image
 
 from samples.sample import Turn
-from samples.scenes import draw_with_labels, make_scene
-from scripts.pocket import symbols
+from samples.scenes import SIGN_WORDS, Scene, draw_with_labels, make_scene
 from scripts.pocket.lessons import Packer, collate, scene_lesson, text_lesson, turns_lesson
 from scripts.pocket.network import IMAGE_SIZE, PATCHES, SCALE
-from scripts.pocket.symbols import ROW, guess_patches, place_vectors, true_patches, word_rows
+from scripts.pocket.symbols import (
+    BACKGROUND_ROW,
+    ROW,
+    SIDE,
+    SIGN_ROW,
+    guess_patches,
+    place_vectors,
+    true_patches,
+    word_rows,
+)
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # CLIP's, as in the processor
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
@@ -66,8 +74,8 @@ class EasyVQA:
         small = np.asarray(self.images[i].resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), np.int16)
         edge = np.median(np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]]), axis=0)
         shape = np.abs(small - edge).sum(2) > 40
-        side, size = symbols.SIDE, IMAGE_SIZE // symbols.SIDE
-        return shape.reshape(side, size, side, size).mean((1, 3)).reshape(-1) > 0.3
+        size = IMAGE_SIZE // SIDE
+        return shape.reshape(SIDE, size, SIDE, size).mean((1, 3)).reshape(-1) > 0.3
 
 
 class Stage:
@@ -118,75 +126,82 @@ class Decoder(Stage):
         return answer_loss(decoder, embeds, batch)
 
 
-class Tower(Stage):
-    """Vision tower and projector: each patch's feature becomes the word embedding of what is there, and its place."""
+class Seeing(Stage):
+    """Common to the stages that train the tower: pictures, and what each of their patches shows."""
 
     def __init__(self, tokenizer, folder):
         super().__init__(tokenizer, folder)
         self.places, self.easy = place_vectors(), EasyVQA()
 
+    def scene_truth(self, scene: Scene, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """(PATCHES, words) what each patch shows, and (PATCHES,) how much it matters: objects most."""
+        rows = torch.from_numpy(true_patches(labels, scene.background, scene.sign))
+        weight = torch.where(rows < BACKGROUND_ROW, 1.0, torch.where(rows >= SIGN_ROW, 0.7, 0.15))
+        return F.one_hot(rows, len(self.seen)).float(), weight
+
+    def easy_truth(self, chosen: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for an easy-VQA image: its shape and colour where the shape is, nothing asked elsewhere."""
+        truth = torch.zeros(PATCHES, len(self.seen))
+        truth[:, self.easy.words(chosen)] = 0.5
+        return truth, torch.from_numpy(self.easy.foreground(chosen)).float()
+
+    def patch_loss(self, network, found: torch.Tensor, truths: list) -> tuple[torch.Tensor, dict]:
+        """How far (B, PATCHES, WIDTH) features are from the word embeddings of what is there, and from their places."""
+        table = network.model.language_model.embed_tokens.weight.detach().float()[self.seen]
+        truth, weight = torch.stack([t for t, _ in truths]), torch.stack([w for _, w in truths])
+        weight = weight / weight.sum()
+        found = found.float()
+        logits = (found - self.places) @ table.T / (SCALE**2 * table.shape[1]) * 12
+        words = -(torch.log_softmax(logits, -1) * truth).sum(-1)
+        distance = ((found - truth @ table - self.places) ** 2).mean(-1) / SCALE**2
+        top = truth.gather(-1, logits.argmax(-1, keepdim=True))[..., 0] > 0
+        figures = {"distance": (distance * weight).sum().item()}
+        signs = slice(SIGN_ROW, SIGN_ROW + len(SIGN_WORDS))
+        for name, rows in (("kinds", slice(0, BACKGROUND_ROW)), ("signs", signs)):
+            shown = truth[..., rows].sum(-1) > 0
+            if shown.any():
+                figures[name] = top[shown].float().mean().item()
+        return ((words + distance) * weight).sum(), figures
+
+
+class Tower(Seeing):
+    """Vision tower and projector: each patch's feature becomes the word embedding of what is there, and its place."""
+
     def rates(self, name: str) -> float | None:
         return 1.5e-3 if "vision_tower" in name or "projector" in name else None
 
     def loss(self, network, rng: random.Random, step: int, done: float, batch_size: int | None):
-        size = batch_size or 64
-        table = network.model.language_model.embed_tokens.weight.detach().float()[self.seen]
-        images, truth = [], torch.zeros(size, PATCHES, len(self.seen))
-        weight = torch.ones(size, PATCHES)
-        for i in range(size):
+        images, truths = [], []
+        for _ in range(batch_size or 64):
             if rng.random() < 0.1:
                 chosen = rng.choice(self.easy.ids)
                 images.append(pixels(self.easy.images[chosen]))
-                fore = torch.from_numpy(self.easy.foreground(chosen))
-                weight[i] = fore.float()
-                for row in self.easy.words(chosen):
-                    truth[i, :, row] = 0.5
-                continue
-            scene = make_scene(rng)
-            image, labels = draw_with_labels(scene)
-            rows = torch.from_numpy(true_patches(labels, scene.background, scene.sign))
-            truth[i] = F.one_hot(rows, len(self.seen))
-            weight[i] = torch.where(rows < len(symbols.kinds()), 1.0, torch.where(rows >= symbols.SIGN_ROW, 0.7, 0.15))
-            images.append(pixels(image))
-        found = image_features(network, torch.stack(images).bfloat16()).float()
-        logits = (found - self.places) @ table.T / (SCALE**2 * table.shape[1]) * 12
-        aim = truth @ table + self.places
-        weight = weight / weight.sum()
-        words = -(torch.log_softmax(logits, -1) * truth).sum(-1)
-        distance = ((found - aim) ** 2).mean(-1) / SCALE**2
-        loss = ((words + distance) * weight).sum()
-        top = truth.gather(-1, logits.argmax(-1, keepdim=True))[..., 0] > 0
-        kind = truth[..., : len(symbols.kinds())].sum(-1) > 0
-        sign = truth[..., symbols.SIGN_ROW : symbols.SIGN_ROW + len(symbols.SIGN_WORDS)].sum(-1) > 0
-        return loss, {
-            "kinds": top[kind].float().mean().item(), "distance": (distance * weight).sum().item(),
-            **({"signs": top[sign].float().mean().item()} if sign.any() else {}),
-        }  # fmt: skip
+                truths.append(self.easy_truth(chosen))
+            else:
+                scene = make_scene(rng)
+                image, labels = draw_with_labels(scene)
+                images.append(pixels(image))
+                truths.append(self.scene_truth(scene, labels))
+        return self.patch_loss(network, image_features(network, torch.stack(images).bfloat16()), truths)
 
 
-class Together(Stage):
-    """The whole model on drawn scenes, easy-VQA and text, from the first two stages' weights."""
-
-    def __init__(self, tokenizer, folder):
-        super().__init__(tokenizer, folder)
-        self.easy = EasyVQA()
+class Together(Seeing):
+    """The whole model on drawn scenes, easy-VQA and text, from the first two stages' weights; what patches show is
+    still taught a little, so that the tower goes on learning kinds while the decoder learns to talk about them.
+    """
 
     def load_start(self, network) -> None:
         decoder = torch.load(self.folder / "decoder.pt", weights_only=True)["weights"]
         tower = torch.load(self.folder / "tower.pt", weights_only=True)["weights"]
-        network.load_state_dict(
-            {n: (decoder if "language_model" in n or "lm_head" in n else tower)[n] for n in decoder}
-        )
+        of_decoder = lambda name: "language_model" in name or "lm_head" in name  # noqa: E731
+        network.load_state_dict({name: (decoder if of_decoder(name) else tower)[name] for name in decoder})
 
     def rates(self, name: str) -> float | None:
-        if "language_model" in name or "lm_head" in name:
-            return 1.2e-3
-        return 6e-4
+        return 1.5e-3 if "language_model" in name or "lm_head" in name else 7e-4
 
     def loss(self, network, rng: random.Random, step: int, done: float, batch_size: int | None):
-        size = batch_size or 32
-        packs, images = [], []
-        for _ in range(size):
+        packs, images, truths = [], [], []
+        for _ in range(batch_size or 32):
             form = rng.random()
             if form < 0.05:
                 packs.append(text_lesson(self.packer, rng))
@@ -194,16 +209,21 @@ class Together(Stage):
                 chosen = rng.choice(self.easy.ids)
                 packs.append(turns_lesson(self.packer, self.easy.turns[chosen]))
                 images.append(pixels(self.easy.images[chosen]))
+                truths.append(self.easy_truth(chosen))
             else:
                 scene = make_scene(rng)
                 packs.append(scene_lesson(self.packer, scene, rng, drills=max(0.1, 0.25 - 0.15 * done)))
-                images.append(pixels(draw_with_labels(scene)[0]))
+                image, labels = draw_with_labels(scene)
+                images.append(pixels(image))
+                truths.append(self.scene_truth(scene, labels))
         batch = collate(packs, self.tokenizer.pad_token_id)
         features = image_features(network, torch.stack(images).bfloat16())
         decoder = network.model.language_model
         embeds = decoder.embed_tokens(batch["ids"])
         embeds[batch["ids"] == self.packer.token["<image>"]] = features.flatten(0, 1)
-        return answer_loss(decoder, embeds, batch)
+        answers, right = answer_loss(decoder, embeds, batch)
+        patches, seen = self.patch_loss(network, features, truths)
+        return answers + 0.2 * patches, {**right, **seen, "answers": answers.item()}
 
 
 STAGES = {"decoder": Decoder, "tower": Tower, "together": Together}

@@ -1,0 +1,128 @@
+"""Scores the bundled model, dense and pruned both ways without recovery, and writes the tables that the README and the
+model card show.
+
+    python -m benchmarks.zero_shot                # about ten minutes on two cores
+    python -m benchmarks.zero_shot --dense-only   # the model card's bars alone
+
+Calibration: 10 training scenes, seed 0. Questions: held-out scenes, the unseen art style, easy-VQA's test split;
+greedy, exact match. Everything is written to benchmarks/zero_shot.json too.
+"""
+
+import argparse
+import json
+import platform
+import re
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from evaluation import PER_TASK, SUITES, evaluate
+from lvlm import load
+from pruning import calibrate, make_plan, prune
+from samples import load_samples
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks/zero_shot.json"
+PAGES = (ROOT / "README.md", ROOT / "assets/models/pocket-llava/README.md")
+MODEL, SAMPLES = "pocket-llava", 10
+RATIOS = (0.15, 0.30, 0.45, 0.60)
+BARS = {  # task: what the dense model was built to reach
+    "presence": 0.95, "count": 0.85, "what-is-where": 0.85, "where-is": 0.85, "choice": 0.95, "knowledge": 0.95,
+    "easy-vqa": 0.95,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant's scores by suite and task, 0…1."""
+
+    method: str
+    ratio: float
+    achieved: float
+    parameters: int
+    scores: dict[str, dict[str, float]]
+
+
+def score(job: tuple[str, float, tuple[str, ...], int]) -> Row:
+    """One variant, measured in a process of its own on one core."""
+    torch.set_num_threads(1)
+    method, ratio, suites, per_task = job
+    model, achieved = load(MODEL), 0.0
+    if method != "dense":
+        plan = make_plan(calibrate(model, load_samples("scenes", n=SAMPLES)), method=method, ratio=ratio)
+        model, achieved = prune(model, plan), plan.achieved
+    scores = {suite: evaluate(model, suite, per_task).scores for suite in suites}
+    return Row(method, ratio, achieved, model.parameters().total, scores)
+
+
+def dense_table(dense: Row) -> str:
+    """Every task's score on held-out scenes, in the unseen style, and its bar."""
+    lines = ["| task | held-out | unseen style | bar |", "|---|---|---|---|"]
+    unseen = dense.scores["scenes-unseen-style"]
+    for task, value in {**dense.scores["scenes"], **dense.scores["easy-vqa"]}.items():
+        bar = BARS.get(task)
+        judged = "" if bar is None else f"≥ {100 * bar:.0f}: {'reached' if value >= bar else 'missed'}"
+        hard = f"{100 * unseen[task]:.1f}" if task in unseen else ""
+        lines.append(f"| {task} | {100 * value:.1f} | {hard} | {judged} |")
+    mean = lambda scores: 100 * sum(scores.values()) / len(scores)  # noqa: E731
+    return "\n".join(
+        [*lines, f"| **average of the scenes** | {mean(dense.scores['scenes']):.1f} | {mean(unseen):.1f} | |"]
+    )
+
+
+def pruned_table(rows: list[Row]) -> str:
+    """Scores of every variant on the held-out scenes."""
+    shown = ("presence", "count", "what-is-where", "where-is", "choice", "knowledge")
+    lines = [
+        "| | removed | parameters | " + " | ".join(shown) + " | average | of dense |",
+        "|---" * (5 + len(shown)) + "|",
+    ]
+    dense_average = None
+    for row in rows:
+        scores = row.scores["scenes"]
+        average = sum(scores.values()) / len(scores)
+        dense_average = dense_average or average
+        name = row.method if row.method == "dense" else f"{row.method} {100 * row.ratio:.0f}%"
+        cells = [name, f"{100 * row.achieved:.1f}%", f"{row.parameters / 1e6:.2f} M"]
+        cells += [f"{100 * scores[task]:.1f}" for task in shown]
+        lines.append(
+            "| " + " | ".join([*cells, f"{100 * average:.1f}", f"{100 * average / dense_average:.0f}%"]) + " |"
+        )
+    return "\n".join(lines)
+
+
+def write_into(page: Path, name: str, table: str) -> None:
+    """Replaces what stands between a page's `<!-- name -->` and `<!-- /name -->`; pages without the marks stay."""
+    text = page.read_text(encoding="utf-8")
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    page.write_text(marks.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text), encoding="utf-8")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--dense-only", action="store_true")
+    options.add_argument("--per-task", type=int, default=PER_TASK)
+    options.add_argument("--processes", type=int, default=2)
+    given = options.parse_args()
+    jobs = [("dense", 0.0, SUITES, given.per_task)]
+    if not given.dense_only:
+        jobs += [
+            (method, ratio, ("scenes",), given.per_task) for method in ("layerwise", "widthwise") for ratio in RATIOS
+        ]
+    with ProcessPoolExecutor(given.processes) as pool:
+        rows = list(pool.map(score, jobs))
+    for page in (page for page in PAGES if page.exists()):
+        write_into(page, "dense scores", dense_table(rows[0]))
+        if not given.dense_only:
+            write_into(page, "pruned scores", pruned_table(rows))
+    about = {"date": date.today().isoformat(), "per_task": given.per_task, "calibration_samples": SAMPLES,
+             "torch": torch.__version__, "python": platform.python_version()}  # fmt: skip
+    RESULTS.write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
+    print(dense_table(rows[0]), pruned_table(rows), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()
