@@ -1,0 +1,379 @@
+"""The whole way without a browser: each verb is one call of the library and reads and writes the library's own files.
+
+The library is imported inside the verbs: torch takes seconds, and --help should not.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    name="python cli.py",
+    help="Prune a vision-language model and measure what is left: calibrate, plan, prune, measure, chat.",
+    epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused with one sentence, "
+    "2 wrong usage, 130 stopped with Ctrl-C.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, model folder or Hugging Face hub id.")]
+OutFile = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
+OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Model folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already at --out.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+# The library's own words, repeated here so that --help needs no torch; a test compares them.
+Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
+Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]
+Method = Annotated[Literal["layerwise", "widthwise", "both"], typer.Option(help="Layers, heads and neurons, or both.")]
+Metric = Annotated[Literal["parameters", "bytes", "flops", "memory"], typer.Option(help="What the target counts.")]
+Unit = Annotated[Literal["taylor", "activation", "magnitude", "random"], typer.Option(help="Ranks heads and neurons.")]
+Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
+Suite = Annotated[Literal["scenes", "scenes-unseen-style", "easy-vqa"], typer.Option(help="Held-out questions.")]
+
+
+# --- what the verbs share ---
+
+
+def verb(function: Callable) -> Callable:
+    """Make a function a command. What a person can cause ends it with one sentence and exit code 1."""
+
+    @app.command()
+    @functools.wraps(function)
+    def command(*args, **kwargs):
+        from lvlm import LVLMError
+
+        try:
+            return function(*args, **kwargs)
+        except LVLMError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from error
+
+    return command
+
+
+def show(as_json: bool, data: dict | list, text: str) -> None:
+    """A result on stdout: for a person, or for a program (null for NaN, which JSON has no word for)."""
+    strict = json.loads(json.dumps(data), parse_constant=lambda word: None) if as_json else None
+    typer.echo(json.dumps(strict, indent=1) if as_json else text)
+
+
+def columns(rows: Iterable[Iterable[str]]) -> str:
+    """Rows of text as aligned columns. Never wrapped, so that a pipe gets one line a row."""
+    rows = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(x.ljust(width) for x, width in zip(row, widths)).rstrip() for row in rows)
+
+
+@contextmanager
+def progress(as_json: bool) -> Iterator[Callable]:
+    """A listener of the library's events: one bar a stage on stderr, gone at the end; silent unless a person looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    from lvlm import Event, Progress, silent
+
+    console = Console(stderr=True)
+    if as_json or not console.is_terminal:
+        yield silent
+        return
+    said = TextColumn("{task.fields[text]}", markup=False)  # may hold a path
+    look = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), said
+    with Bars(*look, console=console, transient=True) as bars:
+        stages = {}
+
+        def report(event: Event) -> None:
+            if isinstance(event, Progress):
+                if event.stage not in stages:
+                    stages[event.stage] = bars.add_task(event.stage, text="")
+                bars.update(stages[event.stage], completed=event.done, total=event.total, text=event.text)
+
+        yield report
+
+
+def check_free(out: Path, force: bool, folder: bool = False) -> None:
+    """Refuse an --out that would replace something, before anything is computed."""
+    from lvlm import LVLMError
+
+    if out.exists() and out.is_dir() != folder:
+        here, wanted = ("a folder", "the name of a file") if out.is_dir() else ("a file", "a folder")
+        raise LVLMError(f"{out} is {here}: please choose {wanted} for --out.")
+    if not force and out.exists() and not (folder and not any(out.iterdir())):
+        raise LVLMError(f"{out} is already there: please choose another --out, or add --force to replace it.")
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[Path]:
+    """Room for a file; what the disk refuses becomes a sentence."""
+    from lvlm import LVLMError
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        yield out
+    except OSError as error:
+        raise LVLMError(f"{out} could not be written ({error.strerror}): please choose another --out.") from error
+
+
+def read_plan(path: Path):
+    """The Plan in a file. Raises BadPlan if there is none."""
+    from lvlm import BadPlan
+    from pruning import Plan
+
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise BadPlan(f"There is no readable plan file {path}: please make one with `plan`.") from error
+
+
+def save_model(model, out: Path, as_json: bool, report: Callable, did: str) -> None:
+    """Write a model that a verb made, and say what it is now."""
+    from pruning import loads_in_transformers, save
+    from pruning.explain import size
+
+    # transformers hands its image processor on to the tokenizer's settings, which are saved as JSON and cannot hold it
+    model.processor.tokenizer.init_kwargs.pop("image_processor", None)
+    save(model, out, report)
+    stock, why = loads_in_transformers(model)
+    data = {"folder": str(out), "name": model.name, "parameters": asdict(model.parameters()), "bytes": model.bytes()}
+    data |= {"digest": model.digest(), "loads_in_transformers": stock, "because": why}
+    sizes = f"{size(model.parameters().total)} parameters, {size(model.bytes(), 'B')}"
+    show(as_json, data, f"{did}\nWritten to {out}: {sizes}.")
+
+
+# --- the verbs, in the order of the work ---
+
+
+@verb
+def models(as_json: Json = False) -> None:
+    """List the models that have a name. Sizes, licences, and whether they are bundled."""
+    from lvlm import UnknownModel, catalogue
+    from pruning.explain import size
+
+    found, rows = [], [("NAME", "PARAMETERS", "DOWNLOAD", "LICENCE", "NOTES")]
+    for entry in catalogue():
+        about = {x: getattr(entry, x) for x in ("name", "title", "family", "source", "licence", "bundled", "notes")}
+        about |= {"available": entry.available, "parameters": None, "download_bytes": 0}
+        try:
+            about |= {"parameters": asdict(entry.parameters), "download_bytes": entry.download_bytes}
+        except UnknownModel:  # bundled, but its files are not checked out: listed all the same
+            pass
+        found.append(about)
+        total = size(entry.parameters.total) if about["parameters"] else "?"
+        download = "bundled" if entry.bundled else size(entry.download_bytes, "B")
+        rows.append((entry.name, total, download, entry.licence, entry.notes))
+    show(as_json, found, columns(rows))
+
+
+@verb
+def calibrate(
+    model: Model,
+    out: OutFile,
+    samples: Annotated[int, typer.Option(min=1, help="How many samples to score on.")] = 10,
+    data: Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")] = "scenes",
+    images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")] = None,
+    seed: Seed = 0,
+    style: Style = "repaired",
+    taylor: Taylor = "weights",
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Less memory, more time.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Score every layer, head and neuron of MODEL. Runs it on samples and writes the scores file."""
+    from lvlm import load
+    from pruning import CalibrationSettings
+    from pruning import calibrate as score
+    from samples import load_samples
+
+    check_free(out, force)
+    found = load_samples(data, n=samples, seed=seed, images=images)
+    with progress(as_json) as report:
+        scores = score(
+            load(model, report=report), found, CalibrationSettings(style, taylor, checkpointing), seed, report
+        )
+    with writing(out):
+        scores.save(out)
+    influence = scores.block_influence
+    about = {"file": str(out), "model": scores.model, "digest": scores.digest, "samples": len(found)}
+    about |= {"loss": scores.loss, "block_influence": influence.tolist()}
+    least = ", ".join(str(i) for i in influence.argsort()[:3])
+    text = f"Scored {len(influence)} layers of {scores.model} on {len(found)} samples (loss {scores.loss:.3g})."
+    show(as_json, about, f"{text} Layers that change their input least: {least}.\nWritten to {out}.")
+
+
+@verb
+def plan(
+    ctx: typer.Context,
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Scores file that `calibrate` wrote.")],
+    out: OutFile,
+    method: Method = "widthwise",
+    ratio: Annotated[float, typer.Option(help="Share of the language backbone to remove.")] = 0.3,
+    budget: Annotated[float | None, typer.Option(help="Instead: what the whole model may come to.")] = None,
+    published: Annotated[float | None, typer.Option(help="Instead: the paper's share of each layer.")] = None,
+    metric: Metric = "parameters",
+    importance: Unit = "taylor",
+    ranking: Ranking = "layer",
+    protect: Annotated[list[int] | None, typer.Option(metavar="LAYER", help="Keep it whole; may be repeated.")] = None,
+    protect_first: Annotated[int, typer.Option(min=0, help="Keep so many first layers whole.")] = 0,
+    protect_last: Annotated[int, typer.Option(min=0, help="Keep so many last layers whole.")] = 0,
+    contiguous: Annotated[bool, typer.Option("--contiguous", help="Layers go as one block.")] = False,
+    round_to: Annotated[int, typer.Option(min=1, help="Keep neurons in multiples of this.")] = 1,
+    depth_share: Annotated[float, typer.Option(min=0, max=1, help="Of `both`: the layers' part.")] = 0.5,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Decide from SCORES what goes. Writes the plan; no model runs."""
+    from pruning import Scores, make_plan, published_plan
+
+    given = {x for x in ctx.params if ctx.get_parameter_source(x).name == "COMMANDLINE"}
+    if {"ratio", "budget"} <= given:
+        raise typer.BadParameter("--ratio and --budget say the same thing twice: give one of them.")
+    if published is not None and given - {"scores", "out", "published", "force", "as_json"}:
+        raise typer.BadParameter("--published sets every other choice itself: give it alone.")
+    check_free(out, force)
+    known = Scores.load(scores)
+    if published is not None:
+        made = published_plan(known, published)
+    else:
+        made = make_plan(
+            known, method, ratio, metric=metric, budget=budget, importance=importance, ranking=ranking,
+            protect=protect or (), protect_first=protect_first, protect_last=protect_last, contiguous=contiguous,
+            round_to=round_to, depth_share=depth_share,
+        )  # fmt: skip
+    with writing(out):
+        part = out.with_name(out.name + ".part")
+        part.write_text(made.to_json() + "\n", encoding="utf-8")
+        os.replace(part, out)
+    about = {"file": str(out), "model": made.model, "method": made.method, "ratio": made.ratio}
+    about |= {"achieved": made.achieved, "layers": made.layers, "explanation": made.explain()}
+    about["cost"] = {"before": made.cost.before.to_dict(), "after": made.cost.after.to_dict()}
+    show(as_json, about, f"{made.explain()}\nWritten to {out}.")
+
+
+@verb
+def prune(
+    model: Model,
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan` wrote for this model.")],
+    out: OutFolder,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Remove from MODEL what PLAN says. Writes the smaller model as a folder."""
+    from lvlm import load
+    from pruning import prune as cut
+
+    check_free(out, force, folder=True)
+    todo = read_plan(plan)
+    with progress(as_json) as report:
+        small = cut(load(model, report=report), todo)
+        save_model(small, out, as_json, report, todo.explain())
+
+
+@verb
+def quantize(model: Model, out: OutFolder, force: Force = False, as_json: Json = False) -> None:
+    """Store the decoder of MODEL in 8 bits. Writes the int8 model (LLM.int8) as a folder."""
+    from lvlm import load
+    from pruning import quantize as shrink
+    from pruning.explain import size
+
+    check_free(out, force, folder=True)
+    with progress(as_json) as report:
+        before = load(model, report=report)
+        did = f"{before.name}: {size(before.bytes(), 'B')} before."
+        save_model(shrink(before, "int8"), out, as_json, report, did)
+
+
+@verb
+def measure(
+    model: Model,
+    timed: Annotated[bool, typer.Option("--timed/--counted", help="Time it, or only count.")] = True,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed runs after a warm one; medians are shown.")] = 3,
+    new_tokens: Annotated[int, typer.Option(min=2, help="Tokens that a run generates.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Count and time what MODEL costs. Parameters, bytes, FLOPs; and an image with a question on this machine."""
+    from lvlm import load
+    from pruning import measure as cost_of
+    from pruning.explain import size
+
+    with progress(as_json) as report:
+        cost = cost_of(load(model, report=report), timed, repeats, new_tokens, report)
+    parts, prompt = cost.parameters, cost.workload.prompt_tokens
+    rows = [
+        ("parameters", f"{size(parts.total)} ({size(parts.decoder)} of them in the language backbone)"),
+        ("weights", size(cost.bytes, "B")),
+        ("image and question", f"{size(cost.flops_prefill, 'FLOP')} ({prompt} tokens)"),
+        ("each further token", size(cost.flops_per_token, "FLOP")),
+        ("key/value cache", size(cost.kv_bytes, "B")),
+    ]
+    if cost.first_token_s is not None:
+        rows += [("first token", f"{cost.first_token_s:.3g} s"), ("then", f"{cost.tokens_per_s:.3g} tokens/s")]
+    if cost.peak_bytes is not None:
+        rows.append(("peak GPU memory", size(cost.peak_bytes, "B")))
+    show(as_json, cost.to_dict(), columns(rows))
+
+
+@verb
+def chat(
+    model: Model,
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="What to ask.")],
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Picture that the question is about.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.0,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Ask MODEL a question. The answer appears as it is generated; Ctrl-C stops it."""
+    from lvlm import check_question, load, open_image
+
+    check_question(question)  # a slip is told before gigabytes are read
+    picture = None if image is None else open_image(image)
+    with progress(as_json) as report:
+        loaded = load(model, report=report)
+    answer, stopped = "", False
+    stream = loaded.chat(picture, question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    try:
+        for piece in stream:
+            answer += piece
+            if not as_json:
+                typer.echo(piece, nl=False)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        stream.close()  # the generation thread has ended before the process does
+    show(as_json, {"answer": answer, **asdict(stream.stats)}, "")
+    if stopped:
+        raise typer.Exit(130)
+
+
+@verb
+def evaluate(
+    model: Model,
+    suite: Suite = "scenes",
+    per_task: Annotated[int, typer.Option(min=1, help="Questions of each task.")] = 200,
+    seed: Seed = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Score MODEL on held-out questions. By exact match, task by task."""
+    from evaluation import evaluate as examine
+    from lvlm import load
+
+    with progress(as_json) as report:
+        found = examine(load(model, report=report), suite, per_task, seed, batch_size, report)
+    rows = [(task, f"{share:.1%}") for task, share in found.scores.items()]
+    data = asdict(found) | {"scores": found.scores, "average": found.average}
+    show(as_json, data, columns([*rows, ("average", f"{found.average:.1%}")]))
+
+
+if __name__ == "__main__":
+    app()
