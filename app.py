@@ -11,7 +11,7 @@ def main() -> None:
     parser.add_argument("--model", default="pocket-llava", help="catalogue name, hub id or folder to open with")
     choice = parser.parse_args()
 
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"    # before gradio is imported
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
     from ui.page import build_app, launch
 
     launch(build_app(choice.model), choice.port, choice.host)

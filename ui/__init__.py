@@ -1,1 +1,1 @@
-"""The browser app: one reader of the library, never the place where work happens. `app.py` starts it; `ui.page` is it."""
+"""The browser app: one reader of the library, never the place where work happens. `ui.page` puts it together."""

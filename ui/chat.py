@@ -15,41 +15,78 @@ from ui.inputs import Picture
 from ui.part import Part, Start
 from ui.workspace import Answer, Desk, Desks, Exchange
 
-FRAME_SECONDS = 0.06            # between two looks at the growing answers
+FRAME_SECONDS = 0.06  # between two looks at the growing answers
 SIDES = ("left", "right")
+INT8 = "8-bit weights on the pruned side (LLM.int8)"
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
-    """The tab's content; and, for a page that arrives while answers grow, the function to follow them with its outputs."""
+    """The tab's content; and how a page that arrives while answers grow follows them."""
     scenes = _scenes()
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280, elem_classes="slab"):
-            picture = Picture(label="Picture", type="filepath", sources=["upload", "clipboard"], height=280,
-                              buttons=["fullscreen"], elem_id="picture")
-            gallery = gr.Gallery([(path, title) for path, title, _ in scenes], columns=4, height="auto", show_label=False,
-                                 allow_preview=False, interactive=False, buttons=[], elem_id="gallery",
-                                 object_fit="cover")
-            questions = gr.Dataset(components=["textbox"], samples=[], label="Ask about it", elem_id="questions",
-                                   type="values", samples_per_page=12)
+            picture = Picture(
+                show_label=False,
+                type="filepath",
+                sources=["upload", "clipboard"],
+                height=280,
+                buttons=["fullscreen"],
+                elem_id="picture",
+            )
+            gallery = gr.Gallery(
+                [(path, title) for path, title, _ in scenes],
+                columns=4,
+                height="auto",
+                show_label=False,
+                allow_preview=False,
+                interactive=False,
+                buttons=[],
+                elem_id="gallery",
+                object_fit="cover",
+            )
+            questions = gr.Dataset(
+                components=["textbox"],
+                samples=[],
+                label="Ask about it",
+                elem_id="questions",
+                type="values",
+                samples_per_page=12,
+            )
         with gr.Column(scale=8, min_width=320):
             with gr.Row(equal_height=False):
                 panes = {side: _pane(side) for side in SIDES}
             with gr.Row(equal_height=True, elem_classes="ask"):
-                question = gr.Textbox(placeholder="Ask both about the picture…", show_label=False, container=False,
-                                      scale=8, lines=1, max_lines=4, elem_id="question", min_width=200)
-                ask = gr.Button("Ask both", variant="primary", scale=1, min_width=90, elem_id="ask")
-                stop = gr.Button("Stop", variant="stop", scale=1, min_width=70, interactive=False, elem_id="stop")
+                question = gr.Textbox(
+                    placeholder="Ask both about the picture…",
+                    show_label=False,
+                    container=False,
+                    scale=8,
+                    lines=1,
+                    max_lines=4,
+                    elem_id="question",
+                    min_width=80,
+                )
+                ask = gr.Button("Ask both", variant="primary", scale=1, min_width=84, elem_id="ask")
+                stop = gr.Button("Stop", variant="stop", scale=1, min_width=56, interactive=False, elem_id="stop")
             refusal = gr.HTML(elem_id="refusal")
             parting = gr.HTML(elem_id="parting")
             with gr.Row(equal_height=False, elem_classes="switches"):
-                int8 = gr.Checkbox(label="8-bit weights on the pruned side (LLM.int8)", elem_id="int8", interactive=False,
-                                   container=False, min_width=240)
+                int8 = gr.Checkbox(label=INT8, elem_id="int8", interactive=False, container=False, min_width=240)
                 clear = gr.Button("Clear", size="sm", min_width=80, scale=0, elem_id="clear")
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():
-                    length = gr.Slider(8, 256, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length")
-                    temperature = gr.Slider(0, 1.5, 0, step=0.1, buttons=[], label="Temperature",
-                                            info="0 always takes the likeliest word (greedy): differences come from pruning")
+                    length = gr.Slider(
+                        8, 256, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length"
+                    )
+                    temperature = gr.Slider(
+                        0,
+                        1.5,
+                        0,
+                        step=0.1,
+                        buttons=[],
+                        label="Temperature",
+                        info="0 always takes the likeliest word (greedy): differences come from pruning",
+                    )
 
     talking = [panes["left"].chat, panes["left"].stats, panes["right"].chat, panes["right"].stats, parting, ask, stop]
 
@@ -76,14 +113,17 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             return
         for drawn in follow(key):
             yield [*drawn, "", ""]
-        if job.error:                                   # refused after all: the question goes back into its box
+        if job.error:  # refused after all: the question goes back into its box
             yield [*draw_talk(desk), text, words.notice(job.error, "error")]
 
-    asking = dict(fn=put_question, outputs=[*talking, question, refusal], show_progress="hidden", concurrency_limit=None)
+    asking = dict(
+        fn=put_question, outputs=[*talking, question, refusal], show_progress="hidden", concurrency_limit=None
+    )
     ask.click(inputs=[desk_key, question, length, temperature], **asking)
     question.submit(inputs=[desk_key, question, length, temperature], **asking)
-    questions.click(lambda sample: sample[0], questions, question, queue=False, show_progress="hidden",
-                    api_visibility="private").then(inputs=[desk_key, question, length, temperature], **asking)
+    questions.click(
+        lambda sample: sample[0], questions, question, queue=False, show_progress="hidden", api_visibility="private"
+    ).then(inputs=[desk_key, question, length, temperature], **asking)
     stop.click(lambda key: desks.at(key).stop(), desk_key, None, queue=False, api_visibility="private")
 
     def clear_talk(key: str):
@@ -98,7 +138,12 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
     shown = [picture, questions, *talking, refusal]
 
     def show(desk: Desk, note: str = "") -> list:
-        return [desk.image, gr.Dataset(samples=[[q] for q in desk.questions]), *draw_talk(desk), words.notice(note, "error")]
+        return [
+            desk.image,
+            gr.Dataset(samples=[[q] for q in desk.questions]),
+            *draw_talk(desk),
+            words.notice(note, "error"),
+        ]
 
     def pick(key: str, choice: gr.SelectData):
         """Lay an example scene on the table."""
@@ -128,9 +173,17 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             desk.greeted = True
             desk.show(open_image(scenes[0][0]), scenes[0][2])
         heads = [_pane_head(desk, side) for side in SIDES]
-        return [*heads, gr.Checkbox(value=desk.int8 is not None, interactive=desk.pruned is not None and not desk.busy),
-                gr.Button(visible=desk.pruned is None and desk.plan is not None, interactive=not desk.busy),
-                *show(desk)]
+        can = desk.pruned is not None
+        return [
+            *heads,
+            gr.Checkbox(
+                label=INT8 if can else f"{INT8}: prune first",
+                value=desk.int8 is not None,
+                interactive=can and not desk.busy,
+            ),
+            gr.Button(visible=desk.pruned is None and desk.plan is not None, interactive=not desk.busy),
+            *show(desk),
+        ]
 
     def prune_first(key: str):
         """Carry out the plan as it stands, without leaving the chat."""
@@ -152,9 +205,16 @@ class Pane:
 def _pane(side: str) -> Pane:
     with gr.Column(min_width=300, elem_classes=["slab", "pane", f"pane-{side}"]):
         head = gr.HTML()
-        chat = gr.Chatbot(height=330, show_label=False, container=False, buttons=[], elem_id=f"chat-{side}",
-                          feedback_options=[], placeholder="Answers appear here.",
-                          group_consecutive_messages=False)
+        chat = gr.Chatbot(
+            height=330,
+            show_label=False,
+            container=False,
+            buttons=[],
+            elem_id=f"chat-{side}",
+            feedback_options=[],
+            placeholder="Answers appear here.",
+            group_consecutive_messages=False,
+        )
         prune = gr.Button("Prune as planned and compare", visible=False, size="sm", elem_id=f"prune-{side}")
         stats = gr.HTML(elem_id=f"stats-{side}")
     return Pane(head, chat, stats, prune)
@@ -187,8 +247,12 @@ def draw_talk(desk: Desk) -> list:
     for side in SIDES:
         last = desk.talk[-1].answers.get(side) if desk.talk else None
         drawn += [messages(desk.talk, side), statistics(last, busy)]
-    return [*drawn, parting(desk.talk[-1], busy) if desk.talk else "", gr.Button(interactive=not busy),
-            gr.Button(interactive=busy)]
+    return [
+        *drawn,
+        parting(desk.talk[-1], busy) if desk.talk else "",
+        gr.Button("Ask both" if desk.right() else "Ask", interactive=not busy),
+        gr.Button(interactive=busy),
+    ]
 
 
 def messages(talk: list[Exchange], side: str) -> list[dict]:
@@ -215,8 +279,7 @@ def statistics(answer: Answer | None, busy: bool) -> str:
     facts.append(f"{stats.new_tokens} token{'' if stats.new_tokens == 1 else 's'}")
     if stats.stopped:
         facts.append("stopped")
-    return (f'<p class="stats" title="Both models answer at the same time and share the machine">'
-            f'{" · ".join(facts)}</p>')
+    return f'<p class="stats" title="Both models answer at the same time and share the machine">{" · ".join(facts)}</p>'
 
 
 def parting(exchange: Exchange, busy: bool) -> str:
@@ -226,9 +289,12 @@ def parting(exchange: Exchange, busy: bool) -> str:
     left, right = (exchange.answers[side].text.split() for side in SIDES)
     if left == right:
         return '<p class="parting same">Both give the same answer.</p>'
-    same = next((i for i, (a, b) in enumerate(zip(left, right)) if a != b), min(len(left), len(right)))
+    same = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
     lines = []
-    for here, there, variant in ((left, right, exchange.answers["left"].variant), (right, left, exchange.answers["right"].variant)):
+    for here, there, variant in (
+        (left, right, exchange.answers["left"].variant),
+        (right, left, exchange.answers["right"].variant),
+    ):
         marked = []
         for tag, a, b, _, _ in SequenceMatcher(a=here, b=there, autojunk=False).get_opcodes():
             text = words.escape(" ".join(here[a:b]))

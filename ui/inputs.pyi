@@ -1,4 +1,8 @@
-"""Inputs that hand on what a person gave as it is: what is wrong with it is said by the library, in one clear sentence."""
+"""Inputs that hand on what a person gave as it is: what is wrong with it is said by the library, in its own words.
+
+Gradio's own checks would answer first, as an error without a next step. Importing this makes Gradio write a stub
+file (inputs.pyi) beside it, which git ignores.
+"""
 
 import gradio as gr
 
@@ -7,7 +11,7 @@ from gradio.events import Dependency
 class Picture(gr.Image):
     """An image input giving the uploaded file's path, unopened; `open_image` judges it."""
 
-    is_template = True          # drawn by Gradio's own Image
+    is_template = True  # drawn by Gradio's own Image
 
     def preprocess(self, payload):
         return payload.path if payload else None

@@ -41,16 +41,16 @@ class Job:
     thread ("done", "failed" or "cancelled"), and only after it does `state` say so.
     """
 
-    title: str                      # a verb phrase for the person: "Calibrate pocket-llava"
+    title: str  # a verb phrase for the person: "Calibrate pocket-llava"
     work: Callable[[Report], Any] = field(repr=False)
     then: Callable[[str], None] = field(default=lambda end: None, repr=False)
-    state: str = "waiting"          # waiting → running → done | failed | cancelled
-    stage: str = ""                 # what it is doing now
-    fraction: float = 0.0           # 0…1, of the stage at hand
-    text: str = ""                  # a detail of the stage
-    error: str = ""                 # one clear sentence when failed
+    state: str = "waiting"  # waiting → running → done | failed | cancelled
+    stage: str = ""  # what it is doing now
+    fraction: float = 0.0  # 0…1, of the stage at hand
+    text: str = ""  # a detail of the stage
+    error: str = ""  # one clear sentence when failed
     result: Any = None
-    stage_began: float = 0.0        # time.monotonic()
+    stage_began: float = 0.0  # time.monotonic()
     wish_to_stop: threading.Event = field(default_factory=threading.Event, repr=False)
     thread: threading.Thread | None = field(default=None, repr=False)
 
@@ -106,5 +106,5 @@ class Job:
             self.then(end)
         finally:
             self.fraction = 1.0 if end == "done" else self.fraction
-            self.work = self.then = None                # they hold models
+            self.work = self.then = None  # they hold models
             self.state = end

@@ -7,7 +7,7 @@ from ui import chat, prune, rail
 from ui.theme import CSS, theme
 from ui.workspace import Desks, Shelf
 
-BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0         # between two looks at the desk
+BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
 # A tab keeps its key through a refresh and loses it when closed; pages on plain http have no crypto.randomUUID.
 DESK_KEY = """() => {
   const name = "prunoscope-desk";
@@ -36,8 +36,9 @@ def build_app(model: str) -> gr.Blocks:
                 prune_tab, to_chat = prune.build(desks, desk_key)
             with gr.Tab("Chat", id="chat"):
                 chat_tab, follow, talking = chat.build(desks, desk_key)
-        to_chat.click(lambda: gr.Tabs(selected="chat"), None, tabs, queue=False, show_progress="hidden",
-                      api_visibility="private")
+        to_chat.click(
+            lambda: gr.Tabs(selected="chat"), None, tabs, queue=False, show_progress="hidden", api_visibility="private"
+        )
 
         parts = [side, prune_tab, chat_tab]
         outputs = [component for part in parts for component in part.outputs]
@@ -50,31 +51,51 @@ def build_app(model: str) -> gr.Blocks:
             desk = desks.at(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
-            now = (desk.version, desk.busy)             # before drawing: what changes meanwhile is drawn next time
-            drawn = [value for part in parts for value in part.draw(desk)] if now != drawn_before \
+            now = (desk.version, desk.busy)  # before drawing: what changes meanwhile is drawn next time
+            drawn = (
+                [value for part in parts for value in part.draw(desk)]
+                if now != drawn_before
                 else [gr.skip()] * len(outputs)
-            return [gr.Timer(BUSY_SECONDS if now[1] else IDLE_SECONDS), now, *job.draw(desk),
-                    *clock.draw(desk), *drawn]
+            )
+            return [gr.Timer(BUSY_SECONDS if now[1] else IDLE_SECONDS), now, *job.draw(desk), *clock.draw(desk), *drawn]
 
         def arrive(key: str) -> list:
             """A page opens or is refreshed: find its desk, or lay a new one."""
             return [key, *look(key, None)]
 
-        app.load(arrive, desk_key, [desk_key, *following, *outputs], js=DESK_KEY, queue=False, show_progress="hidden",
-                 api_visibility="private").then(follow, desk_key, talking, show_progress="hidden",
-                                                api_visibility="private", concurrency_limit=None)
-        timer.tick(look, [desk_key, seen], [*following, *outputs], queue=False, show_progress="hidden",
-                   api_visibility="private")
+        app.load(
+            arrive,
+            desk_key,
+            [desk_key, *following, *outputs],
+            js=DESK_KEY,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        ).then(follow, desk_key, talking, show_progress="hidden", api_visibility="private", concurrency_limit=None)
+        timer.tick(
+            look,
+            [desk_key, seen],
+            [*following, *outputs],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
 
         for part in parts:
             for start in part.starts:
-                start.trigger(_started(desks, start.function, look), [desk_key, seen, *start.inputs], [*following, *outputs],
-                              queue=False, show_progress="hidden")
+                start.trigger(
+                    _started(desks, start.function, look),
+                    [desk_key, seen, *start.inputs],
+                    [*following, *outputs],
+                    queue=False,
+                    show_progress="hidden",
+                )
     return app
 
 
 def _started(desks: Desks, function, look):
     """The event function that starts a job and shows its first progress; what a person got wrong is said there."""
+
     def event(key: str, drawn_before: tuple | None, *inputs) -> list:
         try:
             function(key, *inputs)
@@ -90,5 +111,12 @@ def _started(desks: Desks, function, look):
 def launch(app: gr.Blocks, port: int | None, host: str, **options):
     """Serve the page; nothing on it comes from another host."""
     return app.queue(default_concurrency_limit=None).launch(
-        server_name=host, server_port=port, theme=theme(), css_paths=[CSS], ssr_mode=False, footer_links=["api", "settings"],
-        max_file_size="64mb", **options)
+        server_name=host,
+        server_port=port,
+        theme=theme(),
+        css_paths=[CSS],
+        ssr_mode=False,
+        footer_links=["api", "settings"],
+        max_file_size="64mb",
+        **options,
+    )

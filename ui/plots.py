@@ -13,11 +13,11 @@ import plotly.graph_objects as go
 from ui.words import VARIANT_COLOURS, count, percent, significant, some
 
 KEPT, GONE = VARIANT_COLOURS["original"], VARIANT_COLOURS["pruned"]
-ATTENTION, MLP = "#55657c", "#9fb0c6"    # two shades of the original's colour
-SCALE = "Viridis"                       # perceptually uniform and safe for colour-blind eyes
-NEURON_COLUMNS = 96                     # neurons are drawn as this many equal groups a layer
+ATTENTION, MLP = "#55657c", "#9fb0c6"  # two shades of the original's colour
+SCALE = "Viridis"  # perceptually uniform and safe for colour-blind eyes
+NEURON_COLUMNS = 96  # neurons are drawn as this many equal groups a layer
 
-Kept = Sequence[Sequence[int]]          # per original layer: the indices that stay (empty: the whole layer goes)
+Kept = Sequence[Sequence[int]]  # per original layer: the indices that stay (empty: the whole layer goes)
 
 
 def _row_height(layers: int) -> int:
@@ -27,26 +27,56 @@ def _row_height(layers: int) -> int:
 def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer") -> go.Figure:
     """The look all figures share."""
     figure.update_layout(
-        height=_row_height(layers) * layers + 54, margin=dict(l=46, r=14, t=6, b=48), bargap=0.22, barmode="overlay",
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", showlegend=False, dragmode=False,
+        height=_row_height(layers) * layers + 54,
+        margin=dict(l=46, r=14, t=6, b=48),
+        bargap=0.22,
+        barmode="overlay",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        showlegend=False,
+        dragmode=False,
         font=dict(family="system-ui, sans-serif", size=12, color="#808a9a"),
-        hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"))
+        hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"),
+    )
     figure.update_xaxes(title=dict(text=x_title, standoff=8), fixedrange=True, zeroline=False, showgrid=False)
-    figure.update_yaxes(title=dict(text=y_title, standoff=4), fixedrange=True, zeroline=False, showgrid=False,
-                        range=[layers - 0.5, -0.5], tickmode="array",
-                        tickvals=list(range(0, layers, 1 if layers <= 16 else 2)))
+    figure.update_yaxes(
+        title=dict(text=y_title, standoff=4),
+        fixedrange=True,
+        zeroline=False,
+        showgrid=False,
+        range=[layers - 0.5, -0.5],
+        tickmode="array",
+        tickvals=list(range(0, layers, 1 if layers <= 16 else 2)),
+    )
     return figure
 
 
-def _bars(values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str], base: np.ndarray | float = 0) -> list[go.Bar]:
-    """One bar a layer from `base` on: solid in `colour` where it stays, hollow and hatched where it goes ((L,) bool)."""
+def _bars(
+    values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str], base: np.ndarray | float = 0
+) -> list[go.Bar]:
+    """One bar a layer from `base` on: solid in `colour` where it stays, hollow and hatched where it goes (L,)."""
     bars = []
     for hatched in (False, True):
-        look = dict(color="rgba(234, 115, 23, 0.06)", line=dict(color=GONE, width=1.2),
-                    pattern=dict(shape="/", fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25)) \
-            if hatched else dict(color=colour, line=dict(width=0))
-        bars.append(go.Bar(x=np.where((gone == hatched) & (values > 0), values, np.nan), y=np.arange(len(values)), orientation="h", marker=look, base=base,
-                           hovertext=hover, hoverinfo="text"))
+        look = (
+            dict(
+                color="rgba(234, 115, 23, 0.06)",
+                line=dict(color=GONE, width=1.2),
+                pattern=dict(shape="/", fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25),
+            )
+            if hatched
+            else dict(color=colour, line=dict(width=0))
+        )
+        bars.append(
+            go.Bar(
+                x=np.where((gone == hatched) & (values > 0), values, np.nan),
+                y=np.arange(len(values)),
+                orientation="h",
+                marker=look,
+                base=base,
+                hovertext=hover,
+                hoverinfo="text",
+            )
+        )
     return bars
 
 
@@ -59,17 +89,21 @@ def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
         return f"{noun} {percent(round(share, 2))} of the influence and {'goes' if len(removed) == 1 else 'go'}"
     descending = np.cumsum(np.sort(influence)[::-1])
     few = int(np.searchsorted(descending, 0.6 * total)) + 1
-    return f"{few} of {layers} layers carry {percent(round(float(descending[few - 1] / total), 2)) if total else '0%'}" \
-           " of the influence"
+    return (
+        f"{few} of {layers} layers carry {percent(round(float(descending[few - 1] / total), 2)) if total else '0%'}"
+        " of the influence"
+    )
 
 
 def influence(values: np.ndarray, removed: Sequence[int], image: np.ndarray, text: np.ndarray) -> go.Figure:
     """Block influence, one bar a layer; removed layers hatched. All arrays (L,), 1 − cosine similarity."""
     layers = len(values)
     gone = np.isin(np.arange(layers), removed)
-    hover = [f"<b>Layer {i}</b> {'goes' if gone[i] else 'stays'}<br>It turns what passes through it by "
-             f"{significant(float(v))}<br>image tokens {significant(float(im))} · text tokens {significant(float(tx))}"
-             for i, (v, im, tx) in enumerate(zip(values, image, text, strict=True))]
+    hover = [
+        f"<b>Layer {i}</b> {'goes' if gone[i] else 'stays'}<br>It turns what passes through it by "
+        f"{significant(float(v))}<br>image tokens {significant(float(im))} · text tokens {significant(float(tx))}"
+        for i, (v, im, tx) in enumerate(zip(values, image, text, strict=True))
+    ]
     figure = go.Figure(_bars(values, gone, KEPT, hover))
     return _frame(figure, layers, "block influence (1 − cosine)").update_xaxes(showgrid=True, rangemode="tozero")
 
@@ -101,14 +135,26 @@ def _map(values: np.ndarray, gone: np.ndarray, told: np.ndarray, sentence: str, 
     shares = np.divide(values, means, out=np.ones_like(values), where=means > 0)
     shares[np.isnan(values)] = np.nan
     positive = shares[np.isfinite(shares) & (shares > 0)]
-    logs = np.log10(np.maximum(shares, positive.min() if positive.size else 1.0))       # zeros sink to the floor
+    logs = np.log10(np.maximum(shares, positive.min() if positive.size else 1.0))  # zeros sink to the floor
     low, high = float(np.nanmin(logs)), float(np.nanmax(logs))
     if low == high:
         low, high = low - 0.5, high + 0.5
-    return [go.Heatmap(z=np.where(gone == goes, logs, np.nan), opacity=0.22 if goes else 1, colorscale=SCALE, zmin=low,
-                       zmax=high, xgap=gap, ygap=max(gap, 2), showscale=False, hoverongaps=False, customdata=told,
-                       hovertemplate=sentence.replace("$", "goes" if goes else "stays") + "<extra></extra>")
-            for goes in (False, True)]
+    return [
+        go.Heatmap(
+            z=np.where(gone == goes, logs, np.nan),
+            opacity=0.22 if goes else 1,
+            colorscale=SCALE,
+            zmin=low,
+            zmax=high,
+            xgap=gap,
+            ygap=max(gap, 2),
+            showscale=False,
+            hoverongaps=False,
+            customdata=told,
+            hovertemplate=sentence.replace("$", "goes" if goes else "stays") + "<extra></extra>",
+        )
+        for goes in (False, True)
+    ]
 
 
 def heads_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
@@ -131,14 +177,28 @@ def heads(scores: Sequence[np.ndarray], kept: Kept, group: int = 1) -> go.Figure
     values, gone = _table(scores), _goes(scores, kept)
     ranks = 1 + np.sum(values[:, None, :] > values[:, :, None], axis=2)
     what = "head" if group == 1 else f"group of {group} heads"
-    figure = go.Figure(_map(values, gone, np.dstack([values, ranks]), f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
-                            "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer", gap=3))
+    figure = go.Figure(
+        _map(
+            values,
+            gone,
+            np.dstack([values, ranks]),
+            f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
+            "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer",
+            gap=3,
+        )
+    )
     ys, xs = np.nonzero(gone)
-    figure.add_scatter(x=xs, y=ys, mode="markers", hoverinfo="skip",
-                       marker=dict(symbol="x-thin", size=7, line=dict(width=1.6, color=GONE)))
+    figure.add_scatter(
+        x=xs,
+        y=ys,
+        mode="markers",
+        hoverinfo="skip",
+        marker=dict(symbol="x-thin", size=7, line=dict(width=1.6, color=GONE)),
+    )
     figure.update_xaxes(tickmode="array", tickvals=list(range(0, values.shape[1], 1 if values.shape[1] <= 12 else 4)))
     return _frame(figure, len(scores), "head" if group == 1 else "key/value group").update_xaxes(
-        range=[-0.5, values.shape[1] - 0.5], automargin=False)
+        range=[-0.5, values.shape[1] - 0.5], automargin=False
+    )
 
 
 def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
@@ -147,12 +207,16 @@ def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
     total = sum(map(len, scores))
     importance = sum(float(np.sum(row)) for row in scores)
     if not gone.any():
-        top = sum(float(np.sum(np.sort(row)[-len(row) // 10:])) for row in scores)
-        return f"All {total:,} neurons stay; the top tenth holds " \
-               f"{percent(round(top / importance if importance else 0.0, 2))} of their importance"
+        top = sum(float(np.sum(np.sort(row)[-len(row) // 10 :])) for row in scores)
+        return (
+            f"All {total:,} neurons stay; the top tenth holds "
+            f"{percent(round(top / importance if importance else 0.0, 2))} of their importance"
+        )
     lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
-    return f"{percent(round(gone.sum() / total, 2))} of the neurons go; they hold " \
-           f"{percent(round(lost / importance if importance else 0.0, 3))} of the neurons' importance"
+    return (
+        f"{percent(round(gone.sum() / total, 2))} of the neurons go; they hold "
+        f"{percent(round(lost / importance if importance else 0.0, 3))} of the neurons' importance"
+    )
 
 
 def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
@@ -166,18 +230,31 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
         goes = np.ones(len(row), dtype=bool)
         goes[np.asarray(kept[i], dtype=int)] = False
         order = np.argsort(row)
-        order = np.concatenate([order[goes[order]], order[~goes[order]]])       # what goes first, then by importance
+        order = np.concatenate([order[goes[order]], order[~goes[order]]])  # what goes first, then by importance
         edges = np.linspace(0, len(row), columns + 1).round().astype(int)
         for out, values in ((means, row), (lost, goes)):
             out[i] = np.add.reduceat(values[order], edges[:-1], dtype=float) / np.diff(edges)
         cuts[i] = goes.mean() * columns - 0.5
     share = np.broadcast_to((cuts[:, None] + 0.5) / columns, means.shape)
-    figure = go.Figure(_map(means, lost > 0.5, np.dstack([means, share]), "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its "
-                            "neurons go<br>this group $, mean importance %{customdata[0]:.3g}", gap=0))
+    figure = go.Figure(
+        _map(
+            means,
+            lost > 0.5,
+            np.dstack([means, share]),
+            "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its "
+            "neurons go<br>this group $, mean importance %{customdata[0]:.3g}",
+            gap=0,
+        )
+    )
     marked = np.flatnonzero(cuts > -0.5)
-    gaps = np.full(len(marked), np.nan)                                         # breaks the line between two layers
-    figure.add_scatter(x=np.stack([cuts[marked], cuts[marked], gaps], axis=1).ravel(), mode="lines", hoverinfo="skip",
-                       y=np.stack([marked - 0.5, marked + 0.5, gaps], axis=1).ravel(), line=dict(color=GONE, width=2.5))
+    gaps = np.full(len(marked), np.nan)  # breaks the line between two layers
+    figure.add_scatter(
+        x=np.stack([cuts[marked], cuts[marked], gaps], axis=1).ravel(),
+        mode="lines",
+        hoverinfo="skip",
+        y=np.stack([marked - 0.5, marked + 0.5, gaps], axis=1).ravel(),
+        line=dict(color=GONE, width=2.5),
+    )
     figure = _frame(figure, len(scores), "neurons, least important first")
     return figure.update_xaxes(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(standoff=14))
 
@@ -196,9 +273,14 @@ def network(attention: np.ndarray, mlp: np.ndarray, attention_kept: np.ndarray, 
     """
     layers = len(attention)
     figure, start = go.Figure(), np.zeros(layers)
-    for name, whole, stays, colour in (("attention", attention, attention_kept, ATTENTION), ("MLP", mlp, mlp_kept, MLP)):
-        hover = [f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
-                 for i, (s, w) in enumerate(zip(stays, whole, strict=True))]
+    for name, whole, stays, colour in (
+        ("attention", attention, attention_kept, ATTENTION),
+        ("MLP", mlp, mlp_kept, MLP),
+    ):
+        hover = [
+            f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
+            for i, (s, w) in enumerate(zip(stays, whole, strict=True))
+        ]
         for values, goes, base in ((stays, False, start), (whole - stays, True, start + stays)):
             figure.add_traces(_bars(values, np.full(layers, goes), colour, hover, base))
         start = start + whole

@@ -14,7 +14,7 @@ WAITING = "Prune (waiting for the scores)"
 HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
     "heads": "How much each attention head matters to the answers, against its layer's mean. Crossed-out heads go.",
-    "neurons": "Each layer's MLP neurons sorted by importance, against the layer's mean. Faded ones, left of the orange mark, go.",
+    "neurons": "Each layer's MLP neurons sorted by importance, against the layer's mean. Those left of the mark go.",
     "network": "Each layer to scale: attention dark, MLP light. Solid stays, hatched goes.",
 }
 
@@ -25,16 +25,33 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
         with gr.Column(scale=4, min_width=320):
             with gr.Column(elem_classes="slab"):
                 method = gr.Radio(METHODS, value="widthwise", label="What may go", elem_id="method")
-                ratio = Dial(0, 60, round(100 * DEFAULT_RATIO), step=1, buttons=[], elem_id="ratio",
-                             label="How much of the language model to remove (%)")
-                gr.HTML('<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
-                        '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>')
+                ratio = Dial(
+                    0,
+                    60,
+                    round(100 * DEFAULT_RATIO),
+                    step=1,
+                    buttons=[],
+                    elem_id="ratio",
+                    label="How much of the language model to remove (%)",
+                )
+                gr.HTML(
+                    '<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
+                    '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>'
+                )
                 with gr.Accordion("More: protected layers, calibration", open=False):
                     with gr.Row():
                         first = Dial(0, 4, 0, step=1, buttons=[], label="Protect the first layers", min_width=140)
                         last = Dial(0, 4, 0, step=1, buttons=[], label="Protect the last layers", min_width=140)
-                    samples = Dial(1, 50, DEFAULT_SAMPLES, step=1, buttons=[], label="Calibration samples", elem_id="samples",
-                                   info="Pictures with questions and answers that importance is judged on")
+                    samples = Dial(
+                        1,
+                        50,
+                        DEFAULT_SAMPLES,
+                        step=1,
+                        buttons=[],
+                        label="Calibration samples",
+                        elem_id="samples",
+                        info="Pictures with questions and answers that importance is judged on",
+                    )
                     calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
                 prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
             said = gr.HTML(elem_id="said")
@@ -52,7 +69,19 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
     with gr.Column(elem_classes="slab"):
         neurons_head, neurons = gr.HTML(), _plot("neurons")
 
-    live = [cards, said, prune, influence_head, influence, heads_head, heads, neurons_head, neurons, network_head, network]
+    live = [
+        cards,
+        said,
+        prune,
+        influence_head,
+        influence,
+        heads_head,
+        heads,
+        neurons_head,
+        neurons,
+        network_head,
+        network,
+    ]
     controls = [method, ratio, first, last]
 
     def redraw(key: str, method: str, ratio: float, first: int, last: int):
@@ -65,8 +94,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
         return draw_plan(desk)
 
     for control in controls:
-        (control.change if control is method else control.input)(
-            redraw, [desk_key, *controls], live, queue=False, trigger_mode="always_last", show_progress="hidden")
+        control.change(
+            redraw, [desk_key, *controls], live, queue=False, trigger_mode="always_last", show_progress="hidden"
+        )
 
     def start_calibration(key: str, samples: int):
         """Score the model's layers, heads and neurons on bundled samples."""
@@ -77,8 +107,17 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
         desks.at(key).prune()
 
     def draw(desk: Desk) -> list:
-        return [desk.method, round(100 * desk.ratio), desk.protect_first, desk.protect_last, desk.samples, gr.Button(interactive=desk.scores is not None),
-                _result(desk), gr.Button(visible=desk.pruned is not None), *draw_plan(desk)]
+        return [
+            desk.method,
+            round(100 * desk.ratio),
+            desk.protect_first,
+            desk.protect_last,
+            desk.samples,
+            gr.Button(interactive=desk.scores is not None),
+            _result(desk),
+            gr.Button(visible=desk.pruned is not None),
+            *draw_plan(desk),
+        ]
 
     starts = [Start(calibrate.click, start_calibration, [samples]), Start(prune.click, start_pruning)]
     return Part([method, ratio, first, last, samples, calibrate, result, to_chat, *live], draw, starts), to_chat
@@ -92,8 +131,12 @@ def draw_plan(desk: Desk) -> list:
     """Everything that follows the slider: cards, explanation, button and figures."""
     plan, scores = desk.plan, desk.scores
     if plan is None:
-        return [_skeleton_cards(), words.notice(desk.refusal, "error"),
-                gr.Button(WAITING, interactive=False), *[None] * 8]
+        return [
+            _skeleton_cards(),
+            words.notice(desk.refusal, "error"),
+            gr.Button(WAITING, interactive=False),
+            *[None] * 8,
+        ]
     removed, sizes = plan.removed_layers, layer_sizes(plan)
     label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
     return [
@@ -106,8 +149,10 @@ def draw_plan(desk: Desk) -> list:
         plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group),
         words.heading(plots.neurons_finding(scores.neurons, plan.neurons), HOW_TO["neurons"], scale=True),
         plots.neurons(scores.neurons, plan.neurons),
-        words.heading(plots.network_finding(int(sizes[0].sum() + sizes[1].sum()), int(sizes[2].sum() + sizes[3].sum())),
-                      HOW_TO["network"]),
+        words.heading(
+            plots.network_finding(int(sizes[0].sum() + sizes[1].sum()), int(sizes[2].sum() + sizes[3].sum())),
+            HOW_TO["network"],
+        ),
         plots.network(*sizes),
     ]
 
@@ -116,8 +161,12 @@ def layer_sizes(plan) -> tuple[np.ndarray, ...]:
     """Parameters of each layer's attention and MLP before, then after the plan: four (L,) arrays; norms left out."""
     _, group, neuron = np.array(plan.unit_costs).T
     groups, neurons = np.array(plan.dense_shape).T
-    return (groups * group, neurons * neuron,
-            np.array([len(x) for x in plan.heads]) * group, np.array([len(x) for x in plan.neurons]) * neuron)
+    return (
+        groups * group,
+        neurons * neuron,
+        np.array([len(x) for x in plan.heads]) * group,
+        np.array([len(x) for x in plan.neurons]) * neuron,
+    )
 
 
 def _skeleton_cards() -> str:
@@ -127,15 +176,30 @@ def _skeleton_cards() -> str:
 def _cards(plan) -> str:
     before, after = plan.cost.before, plan.cost.after
     triples = [
-        ("Parameters", words.count, before.parameters.total, after.parameters.total, "vision tower and projector included"),
+        (
+            "Parameters",
+            words.count,
+            before.parameters.total,
+            after.parameters.total,
+            "vision tower and projector included",
+        ),
         ("Memory", words.memory, before.bytes, after.bytes, "of the weights"),
-        ("Compute", words.flops, before.flops_prefill, after.flops_prefill,
-         "one image and one question, up to the first word of the answer"),
+        (
+            "Compute",
+            words.flops,
+            before.flops_prefill,
+            after.flops_prefill,
+            "one image and one question, up to the first word of the answer",
+        ),
     ]
-    cards = "".join(words.card(title, unit(was), unit(now), words.change(was, now), now / was, hint)
-                    for title, unit, was, now, hint in triples)
-    asked = f"You asked for {words.percent(plan.ratio)} of the language model; this removes exactly " \
-            f"<b>{words.percent(plan.achieved)}</b>."
+    cards = "".join(
+        words.card(title, unit(was), unit(now), words.change(was, now), now / was, hint)
+        for title, unit, was, now, hint in triples
+    )
+    asked = (
+        f"You asked for {words.percent(plan.ratio)} of the language model; this removes exactly "
+        f"<b>{words.percent(plan.achieved)}</b>."
+    )
     return f'<div class="cards">{cards}</div><p class="asked">{asked}</p>'
 
 
@@ -153,10 +217,17 @@ def _result(desk: Desk) -> str:
         ("First word after (measured)", words.duration, before.first_token_s, after.first_token_s),
         ("Tokens a second (measured)", words.significant, before.tokens_per_s, after.tokens_per_s),
     ]
-    body = "".join(f"<tr><th>{name}</th><td>{unit(was)}</td><td>{unit(now)}</td><td>{words.change(was, now)}</td></tr>"
-                   for name, unit, was, now in rows if was is not None and now is not None)
-    done = f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method} in " \
-           f"{words.duration(desk.pruned_seconds)}; the original is untouched."
-    return (f'<div class="result"><p class="done">{done}</p><table><thead><tr><th></th>'
-            f"<th>{words.chip('original', 'Original')}</th><th>{words.chip('pruned', 'Pruned')}</th><th>change</th></tr>"
-            f"</thead><tbody>{body}</tbody></table></div>")
+    body = "".join(
+        f"<tr><th>{name}</th><td>{unit(was)}</td><td>{unit(now)}</td><td>{words.change(was, now)}</td></tr>"
+        for name, unit, was, now in rows
+        if was is not None and now is not None
+    )
+    done = (
+        f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method} in "
+        f"{words.duration(desk.pruned_seconds)}; the original is untouched."
+    )
+    return (
+        f'<div class="result"><p class="done">{done}</p><table><thead><tr><th></th>'
+        f"<th>{words.chip('original', 'Original')}</th><th>{words.chip('pruned', 'Pruned')}</th><th>change</th></tr>"
+        f"</thead><tbody>{body}</tbody></table></div>"
+    )

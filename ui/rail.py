@@ -14,10 +14,18 @@ STAGES = {"load": "Loading", "influence": "Block influence", "calibrate": "Calib
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
     """The rail inside a `gr.Sidebar`: what changes with the desk, and what changes with time."""
-    gr.HTML('<div class="brand"><b>Prunoscope</b><p>See what pruning takes out of a vision-language model, '
-            "and how its answers change.</p></div>")
-    picker = gr.Dropdown(_choices(), value=None, label="Model", allow_custom_value=True, elem_id="picker",
-                         info="Or type a folder or hub id")
+    gr.HTML(
+        '<div class="brand"><b>Prunoscope</b><p>See what pruning takes out of a vision-language model, '
+        "and how its answers change.</p></div>"
+    )
+    picker = gr.Dropdown(
+        _choices(),
+        value=None,
+        label="Model",
+        allow_custom_value=True,
+        elem_id="picker",
+        info="Or type a folder or hub id",
+    )
     about = gr.HTML()
     gr.HTML('<h4 class="rail-title">At hand</h4>')
     variants = gr.HTML()
@@ -36,11 +44,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
     def draw_memory(desk: Desk) -> list:
         return [_memory()]
 
-    return Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]), Part([memory], draw_memory)
+    return Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]), Part(
+        [memory], draw_memory
+    )
 
 
 def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
-    """The job under way with Cancel, or why the last one failed: at the rail's foot on a desktop, along the bottom of a phone."""
+    """The job under way, or why the last one failed: at the rail's foot, or along the bottom of a phone."""
     with gr.Column(elem_id="job", min_width=200):
         progress = gr.HTML()
         cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel")
@@ -58,8 +68,9 @@ def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
         desk.notice = ""
         return draw(desk)
 
-    cancel.click(cancel_or_read, desk_key, [progress, cancel], queue=False, show_progress="hidden",
-                 api_visibility="private")
+    cancel.click(
+        cancel_or_read, desk_key, [progress, cancel], queue=False, show_progress="hidden", api_visibility="private"
+    )
     return Part([progress, cancel], draw)
 
 
@@ -80,14 +91,18 @@ def _about(desk: Desk) -> str:
     if desk.model is None:
         return '<div class="about skeleton"></div>'
     model, parts = desk.model, desk.model.parameters()
-    rows = "".join(f"<tr><th>{name}</th><td>{words.count(size)}</td><td><i style='width:{100 * size / parts.total:.1f}%'>"
-                   f"</i></td></tr>" for name, size in (("Vision", parts.vision), ("Projector", parts.projector),
-                                                         ("Language", parts.decoder)))
+    rows = "".join(
+        f"<tr><th>{name}</th><td>{words.count(size)}</td><td><i style='width:{100 * size / parts.total:.1f}%'>"
+        f"</i></td></tr>"
+        for name, size in (("Vision", parts.vision), ("Projector", parts.projector), ("Language", parts.decoder))
+    )
     entry = find(desk.shared.name)
     licence = f" · {words.escape(entry.licence)}" if entry else ""
     layers = model.anatomy.layers
-    return (f'<div class="about"><table>{rows}</table><p>{len(layers)} layers · {layers[0].n_heads} heads · '
-            f"{layers[0].neurons:,} neurons a layer{licence}</p></div>")
+    return (
+        f'<div class="about"><table>{rows}</table><p>{len(layers)} layers · {layers[0].n_heads} heads · '
+        f"{layers[0].neurons:,} neurons a layer{licence}</p></div>"
+    )
 
 
 def _variants(desk: Desk) -> str:
@@ -110,13 +125,19 @@ def _progress(job: Job) -> str:
     """The running job as a bar with what it does and the time left."""
     stage = STAGES.get(job.stage, job.stage) or ("Waiting for its turn" if job.state == "waiting" else "Starting")
     left = job.seconds_left
-    detail = " · ".join(words.escape(x) for x in (job.text, f"{words.duration(left)} left" if left and left > 1 else "") if x)
-    return (f'<div class="job" role="status"><b>{words.escape(job.title)}</b><p>{words.escape(stage)} '
-            f"<span>{detail}</span></p>"
-            f'<div class="meter"><i style="width:{100 * job.fraction:.0f}%"></i></div></div>')
+    detail = " · ".join(
+        words.escape(x) for x in (job.text, f"{words.duration(left)} left" if left and left > 1 else "") if x
+    )
+    return (
+        f'<div class="job" role="status"><b>{words.escape(job.title)}</b><p>{words.escape(stage)} '
+        f"<span>{detail}</span></p>"
+        f'<div class="meter"><i style="width:{100 * job.fraction:.0f}%"></i></div></div>'
+    )
 
 
 def _memory() -> str:
     used, free, total = machine_memory()
-    return (f'<div class="memory"><h4 class="rail-title">Memory</h4><div class="meter"><i style="width:'
-            f'{100 * used / total:.1f}%"></i></div><p>{words.memory(used)} in use · {words.memory(free)} free</p></div>')
+    return (
+        f'<div class="memory"><h4 class="rail-title">Memory</h4><div class="meter"><i style="width:'
+        f'{100 * used / total:.1f}%"></i></div><p>{words.memory(used)} in use · {words.memory(free)} free</p></div>'
+    )

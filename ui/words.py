@@ -17,7 +17,7 @@ def significant(value: float, digits: int = 3) -> str:
         return "0"
     decimals = digits - 1 - floor(log10(abs(value)))
     rounded = round(value, decimals)
-    if rounded and floor(log10(abs(rounded))) != floor(log10(abs(value))):      # 9.996 rounds up to 10.0
+    if rounded and floor(log10(abs(rounded))) != floor(log10(abs(value))):  # 9.996 rounds up to 10.0
         decimals -= 1
     return f"{rounded:.{max(decimals, 0)}f}"
 
@@ -89,10 +89,12 @@ def card(title: str, before: str, after: str, difference: str, fraction: float, 
     """One of the before → after cards; `fraction` (0…1) of the bar stays filled."""
     number, _, unit = after.partition(" ")
     width = f"{max(0.0, min(1.0, fraction)) * 100:.1f}"
-    return (f'<div class="card" title="{escape(hint)}"><h4>{escape(title)}</h4>'
-            f'<p class="now"><b>{escape(number)}</b> <small>{escape(unit)}</small></p>'
-            f'<div class="meter"><i style="width:{width}%"></i></div>'
-            f'<p class="was"><em>{escape(difference)}</em> <span>from {escape(before)}</span></p></div>')
+    return (
+        f'<div class="card" title="{escape(hint)}"><h4>{escape(title)}</h4>'
+        f'<p class="now"><b>{escape(number)}</b> <small>{escape(unit)}</small></p>'
+        f'<div class="meter"><i style="width:{width}%"></i></div>'
+        f'<p class="was"><em>{escape(difference)}</em> <span>from {escape(before)}</span></p></div>'
+    )
 
 
 def notice(text: str, kind: str = "info") -> str:

@@ -22,10 +22,10 @@ from samples import load_samples
 from ui import jobs
 from ui.words import memory
 
-SMALL = 100_000_000             # parameters; below, one core computes a model's products faster than several
+SMALL = 100_000_000  # parameters; below, one core computes a model's products faster than several
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
 DEFAULT_RATIO, MOST_RATIO = 0.30, 0.60
-IDLE_SECONDS = 3600             # a desk whose page has not been heard of for this long is cleared
+IDLE_SECONDS = 3600  # a desk whose page has not been heard of for this long is cleared
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Shared:
     """A loaded model and what was learnt about it, by every desk that works with it."""
 
     name: str
-    model: object                                       # LVLM
-    scores: dict = field(default_factory=dict)          # number of samples → Scores
-    holders: set = field(default_factory=set)           # ids of desks
+    model: object  # LVLM
+    scores: dict = field(default_factory=dict)  # number of samples → Scores
+    holders: set = field(default_factory=set)  # ids of desks
 
 
 class Shelf:
@@ -71,7 +71,7 @@ class Shelf:
                     shared.holders.discard(holder)
                 if not shared.holders:
                     del self._models[name]
-        gc.collect()                                    # networks hold reference cycles
+        gc.collect()  # networks hold reference cycles
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +85,7 @@ class Answer:
 
     variant: str
     text: str = ""
-    stats: object = None        # ChatStats once it ended
+    stats: object = None  # ChatStats once it ended
 
 
 @dataclass
@@ -110,17 +110,17 @@ class Desk:
     protect_first: int = 0
     protect_last: int = 0
     plan: object = None
-    refusal: str = ""                                   # why the last wish could not be planned
-    notice: str = ""                                    # the last thing that went wrong in a job
+    refusal: str = ""  # why the last wish could not be planned
+    notice: str = ""  # the last thing that went wrong in a job
     pruned: object = None
     pruned_plan: object = None
     pruned_seconds: float = 0.0
-    cost: object = None                                 # Cost of the original, measured beside the pruned one's
+    cost: object = None  # Cost of the original, measured beside the pruned one's
     pruned_cost: object = None
     int8: object = None
-    image: object = None                                # PIL, RGB: what is asked about
-    questions: tuple[str, ...] = ()                     # suggestions that fit the image
-    greeted: bool = False                               # the first example was laid out
+    image: object = None  # PIL, RGB: what is asked about
+    questions: tuple[str, ...] = ()  # suggestions that fit the image
+    greeted: bool = False  # the first example was laid out
     talk: list[Exchange] = field(default_factory=list)
     job: jobs.Job | None = None
     answering: jobs.Job | None = None
@@ -150,12 +150,16 @@ class Desk:
         if self.scores is None:
             return
         try:
-            self.plan = make_plan(self.scores, method=self.method, ratio=self.ratio, protect_first=self.protect_first,
-                                  protect_last=self.protect_last)
+            self.plan = make_plan(
+                self.scores,
+                method=self.method,
+                ratio=self.ratio,
+                protect_first=self.protect_first,
+                protect_last=self.protect_last,
+            )
             self.refusal = ""
         except BadPlan as error:
             self.refusal = str(error)
-        self.version += 1
 
     def wish(self, method: str, ratio: float, protect_first: int, protect_last: int) -> None:
         """What the controls say. Raises BadPlan for a ratio nobody can mean."""
@@ -178,7 +182,7 @@ class Desk:
         self.notice = ""
 
         def then(end: str) -> None:
-            if job is not self.job:                     # another one was started since: its result is not wanted
+            if job is not self.job:  # another one was started since: its result is not wanted
                 return
             if end == "done":
                 done(job.result)
@@ -198,8 +202,10 @@ class Desk:
         name = name.strip()
         entry = find(name)
         if entry and not entry.bundled and entry.memory_bytes() > machine_memory()[1]:
-            raise UnknownModel(f"{entry.title} needs {memory(entry.memory_bytes())} for its weights and this machine has "
-                               f"{memory(machine_memory()[1])} of memory free: pick a smaller model.")
+            raise UnknownModel(
+                f"{entry.title} needs {memory(entry.memory_bytes())} for its weights and this machine has "
+                f"{memory(machine_memory()[1])} of memory free: pick a smaller model."
+            )
 
         def work(report: Report):
             shared = self.shelf.take(name, self.id, report)
@@ -282,8 +288,9 @@ class Desk:
             streams = {}
             try:
                 for side, (_, model) in lanes.items():
-                    streams[side] = model.chat(image, question, max_new_tokens=max_new_tokens, temperature=temperature,
-                                               stop=job.wish_to_stop)
+                    streams[side] = model.chat(
+                        image, question, max_new_tokens=max_new_tokens, temperature=temperature, stop=job.wish_to_stop
+                    )
                 for side, piece in interleave(streams):
                     exchange.answers[side].text += piece
             finally:
@@ -360,5 +367,3 @@ def machine_memory() -> tuple[int, int, int]:
     """(bytes this process holds, bytes free for more, bytes of the machine)."""
     machine = psutil.virtual_memory()
     return psutil.Process().memory_info().rss, machine.available, machine.total
-
-
