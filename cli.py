@@ -140,8 +140,6 @@ def save_model(model, out: Path, as_json: bool, report: Callable, did: str) -> N
     from pruning import loads_in_transformers, save
     from pruning.explain import size
 
-    # transformers hands its image processor on to the tokenizer's settings, which are saved as JSON and cannot hold it
-    model.processor.tokenizer.init_kwargs.pop("image_processor", None)
     save(model, out, report)
     stock, why = loads_in_transformers(model)
     data = {"folder": str(out), "name": model.name, "parameters": asdict(model.parameters()), "bytes": model.bytes()}

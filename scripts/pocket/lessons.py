@@ -20,8 +20,8 @@ from scripts.pocket.network import PATCHES
 from scripts.pocket.tokenizer import ASSISTANT, BOS, EOS, IMAGE, USER
 
 SHARES = {  # how often each task is asked
-    "presence": 5, "count": 5, "what-is-where": 4, "where-is": 4, "relation": 4, "choice": 3, "choice-where": 2,
-    "arithmetic": 5, "cognition": 4, "perception": 1.5, "reading": 2, "general": 3, "listing": 1, "describe": 1,
+    "presence": 4, "count": 6, "what-is-where": 4, "where-is": 6, "relation": 5, "choice": 2.5, "choice-where": 2.5,
+    "arithmetic": 6, "cognition": 4, "perception": 1.5, "reading": 2, "general": 4, "listing": 1, "describe": 1,
 }  # fmt: skip
 LENGTH = 240  # tokens a sequence, about
 

@@ -203,9 +203,9 @@ class Together(Seeing):
         packs, images, truths = [], [], []
         for _ in range(batch_size or 32):
             form = rng.random()
-            if form < 0.05:
+            if form < 0.1:
                 packs.append(text_lesson(self.packer, rng))
-            elif form < 0.13:
+            elif form < 0.17:
                 chosen = rng.choice(self.easy.ids)
                 packs.append(turns_lesson(self.packer, self.easy.turns[chosen]))
                 images.append(pixels(self.easy.images[chosen]))
