@@ -205,7 +205,7 @@ class Together(Seeing):
             form = rng.random()
             if form < 0.1:
                 packs.append(text_lesson(self.packer, rng))
-            elif form < 0.17:
+            elif form < 0.2:
                 chosen = rng.choice(self.easy.ids)
                 packs.append(turns_lesson(self.packer, self.easy.turns[chosen]))
                 images.append(pixels(self.easy.images[chosen]))

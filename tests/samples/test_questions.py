@@ -126,3 +126,18 @@ def test_test_facts_are_never_asked_in_training():
     held = [knowledge(rng, "test") for _ in range(400)]
     assert not {turn.question for turn in held} & training
     assert {turn.answer for turn in held} >= {"yes", "no", "a", "b", "c", "d"}
+
+
+def test_training_teaches_no_thing_to_be_nothing():
+    """Every kind that training asks "is a … a …?" about is asked about its own category too."""
+    rng = random.Random(1)
+    turns = {knowledge(rng, "train") for _ in range(40000)}
+    asked_of, affirmed = set(), set()
+    for turn in turns:
+        words = turn.question.rstrip("?").split()
+        if words[0] == "is" and words[-1] in CATEGORIES:
+            asked_of.add(words[2])
+            if turn.answer == "yes":
+                affirmed.add(words[2])
+    assert len(asked_of) > 100
+    assert asked_of == affirmed
