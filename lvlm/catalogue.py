@@ -26,6 +26,7 @@ class Entry:
     config: str  # file which the sizes are counted from
     bundled: bool = False
     notes: str = ""
+    aliases: tuple[str, ...] = ()  # other hub ids of the same weights
 
     @property
     def available(self) -> bool:
@@ -66,6 +67,7 @@ _ENTRIES = (
         "Llama 2 Community Licence",
         str(CONFIGS / "llava-1.5-7b.json"),
         notes="Vicuna-7B with CLIP ViT-L/336; needs about 14 GB of memory in 16 bits.",
+        aliases=("liuhaotian/llava-v1.5-7b",),  # published as pickles, which are never opened; a safe copy loads
     ),
     Entry(
         "bunny-v1.0-3b",
@@ -74,7 +76,7 @@ _ENTRIES = (
         "BAAI/Bunny-v1_0-3B",
         "Apache-2.0",
         str(CONFIGS / "bunny-v1.0-3b.json"),
-        notes="Phi-2 with SigLIP-SO400M; give a folder converted to the stock LLaVA class.",
+        notes="Phi-2 with SigLIP-SO400M; the authors' checkpoint loads as it is.",
     ),
     Entry(
         "mini-internvl-4b",
@@ -83,7 +85,7 @@ _ENTRIES = (
         "OpenGVLab/Mini-InternVL-Chat-4B-V1-5",
         "MIT",
         str(CONFIGS / "mini-internvl-4b.json"),
-        notes="Phi-3-mini with InternViT-300M; give a folder converted to the stock InternVL class.",
+        notes="Phi-3-mini with InternViT-300M; the authors' checkpoint loads as it is.",
     ),
 )
 
@@ -94,8 +96,8 @@ def catalogue() -> tuple[Entry, ...]:
 
 
 def find(name: str) -> Entry | None:
-    """The entry called so, by name or hub id."""
-    return next((x for x in _ENTRIES if name in (x.name, x.source)), None)
+    """The entry called so, by name or by one of its hub ids."""
+    return next((x for x in _ENTRIES if name in (x.name, x.source, *x.aliases)), None)
 
 
 @cache

@@ -1,29 +1,24 @@
 """A catalogue name, hub id or local folder → LVLM. Reads safetensors and JSON only; executes nothing in them."""
 
 import copy
-import json
-import logging
-import math
 import os
-import struct
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoImageProcessor, AutoProcessor
-from transformers.utils import logging as transformers_logging
 
 from .catalogue import find
-from .errors import BrokenCheckpoint, LVLMError, NotAnLVLM, UnknownModel, UnsafeCheckpoint
+from .errors import BrokenCheckpoint, NotAnLVLM, UnknownModel, UnsafeCheckpoint
 from .events import Progress, Report, silent
+from .files import download, line, numbers_in, quiet, read_json, weight_files
 from .model import LVLM
+from .originals import read, recognise
+from .originals.processors import InternVLProcessor
 from .reshaped import KEY, reshaped_class
 
 SMALL = 1_000_000_000  # parameters; below, fp32 on the CPU is both exact and fast enough
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.safetensors.index.json"]
 HISTORY = "pruning.json"
 
 
@@ -45,12 +40,19 @@ def load(
     """
     report(Progress("load", 0, 3, "finding the files"))
     folder, name = _locate(name_or_folder, revision)
-    meta = _read_json(folder / HISTORY) if (folder / HISTORY).exists() else {}
-    config = check_folder(folder)
-    report(Progress("load", 1, 3, "reading the weights"))
-    network = _network(folder, config, dtype or getattr(torch, meta.get("dtype", ""), None), device)
-    report(Progress("load", 2, 3, "reading the tokenizer"))
-    processor = _processor(folder)
+    meta = read_json(folder / HISTORY) if (folder / HISTORY).exists() else {}
+    raw = read_json(folder / "config.json", missing=NotAnLVLM)
+    dtype = dtype or getattr(torch, meta.get("dtype", ""), None)
+    if layout := recognise(raw):
+        report(Progress("load", 1, 3, f"reading the weights, laid out as in {layout.name}"))
+        network, processor = read(folder, raw, layout, _exact(dtype or _default_dtype(folder)), _place(device))
+        report(Progress("load", 2, 3, "reading the tokenizer"))
+    else:
+        config = check_folder(folder)
+        report(Progress("load", 1, 3, "reading the weights"))
+        network = _network(folder, config, dtype, device)
+        report(Progress("load", 2, 3, "reading the tokenizer"))
+        processor = _processor(folder)
     model = LVLM(network, processor, meta.get("name", name), meta.get("history", ()))
     if quantization is not None and not any(x.get("step") == "quantize" for x in model.history):
         from .int8 import quantized  # bitsandbytes takes a second to import, and most runs do without
@@ -73,49 +75,25 @@ def _locate(name_or_folder, revision) -> tuple[Path, str]:
         raise UnknownModel(f"The bundled model {name} is not in {source}: please check out its files again.")
     if source.count("/") != 1 or source.startswith((".", "/", "~")):
         raise UnknownModel(f"There is no model or folder called {name}: pick one from the catalogue or check the path.")
-    return _download(source, revision), name
-
-
-def _download(repo: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=WANTED))
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UnknownModel(
-            f"The Hugging Face hub has no model {repo} open to you: check the name or log in."
-        ) from error
-    except Exception as error:  # the client raises many kinds for "no network", none of them ours to tell apart
-        raise UnknownModel(
-            f"{repo} is not on this machine and could not be downloaded ({type(error).__name__}): "
-            "check the network, or give a local folder."
-        ) from error
+    return download(source, revision), name
 
 
 def check_folder(folder: Path):
     """The config of a folder that is safe and whole enough to load. Raises what `load` raises."""
-    raw = _read_json(folder / "config.json", missing=NotAnLVLM)
+    raw = read_json(folder / "config.json", missing=NotAnLVLM)
     for file in ("config.json", "processor_config.json", "preprocessor_config.json", "tokenizer_config.json"):
-        if (folder / file).exists() and "auto_map" in _read_json(folder / file):
+        if (folder / file).exists() and "auto_map" in read_json(folder / file):
             raise UnsafeCheckpoint(
                 f"{folder.name}/{file} asks to run code that comes with the checkpoint (auto_map): this is never done. "
                 "Please use a version converted to stock transformers classes."
             )
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        if any(x.suffix in PICKLES for x in folder.iterdir()):
-            raise UnsafeCheckpoint(
-                f"{folder.name} holds its weights as pickle files, which can run code when opened: "
-                "please convert it to safetensors."
-            )
-        raise BrokenCheckpoint(f"{folder.name} holds no .safetensors file: please download the weights again.")
+    weight_files(folder)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
         raise NotAnLVLM(
             f"{folder.name} is of a kind (model_type {raw.get('model_type')!r}) that transformers cannot read: "
-            f"{_line(error)}"
+            f"{line(error)}"
         ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise NotAnLVLM(
@@ -125,50 +103,18 @@ def check_folder(folder: Path):
     return config
 
 
-def _read_json(path: Path, missing: type[LVLMError] = BrokenCheckpoint) -> dict:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise missing(f"{path.parent.name} has no {path.name}: please choose a model folder.") from error
-    except (ValueError, OSError) as error:
-        raise BrokenCheckpoint(
-            f"{path.parent.name}/{path.name} is not readable JSON: please download it again."
-        ) from error
-    if not isinstance(found, dict):
-        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} does not hold a JSON object: please download it again.")
-    return found
-
-
-def _check_safetensors(path: Path) -> int:
-    """How many numbers the file holds; a truncated one is found by comparing its length with its own header."""
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-    except (SafetensorError, OSError, struct.error, ValueError, MemoryError, OverflowError) as error:
-        raise BrokenCheckpoint(
-            f"{path.parent.name}/{path.name} is damaged or cut short ({_line(error)}): please download it again."
-        ) from error
-    end = max((x["data_offsets"][1] for k, x in header.items() if k != "__metadata__"), default=0)
-    if 8 + length + end != path.stat().st_size:
-        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} is cut short: please download it again.")
-    return sum(math.prod(x["shape"]) for k, x in header.items() if k != "__metadata__")
-
-
 def _network(folder: Path, config, dtype, device=None):
     stock = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
     cls = reshaped_class(stock) if getattr(config.get_text_config(), KEY, None) else stock
     options = {"dtype": dtype or _default_dtype(folder), "output_loading_info": True, "use_safetensors": True}
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _place(device)
     if str(device) != "cpu":
         options["device_map"] = device
     if getattr(config, "quantization_config", None):
         from .int8 import bitsandbytes_quietly
 
         bitsandbytes_quietly()
-    stored = sum(_check_safetensors(x) for x in sorted(folder.glob("*.safetensors")))
+    stored = sum(numbers_in(x) for x in weight_files(folder))
     with quiet():
         try:
             with torch.device("meta"):
@@ -181,7 +127,7 @@ def _network(folder: Path, config, dtype, device=None):
             network, found = cls.from_pretrained(folder, config=config, **options)
         except (RuntimeError, ValueError, KeyError, OSError, SafetensorError, AttributeError, TypeError) as error:
             raise BrokenCheckpoint(
-                f"The weights of {folder.name} do not fit its config.json: {_line(error)}. Please download it again."
+                f"The weights of {folder.name} do not fit its config.json: {line(error)}. Please download it again."
             ) from error
     harmless = ("inv_freq", "position_ids")
     missing = [x for x in found["missing_keys"] if not x.endswith(harmless)]
@@ -214,36 +160,34 @@ def _default_dtype(folder: Path):
     return torch.float32 if stored < 2 * SMALL and not on_gpu else "auto"  # stored with two bytes a parameter
 
 
+def _kind(folder: Path) -> str | None:
+    """The processor class that a folder names, in one of the two places where it may."""
+    files = (folder / "processor_config.json", folder / "preprocessor_config.json")
+    return next((x for f in files if f.exists() and (x := read_json(f).get("processor_class"))), None)
+
+
+def _exact(dtype) -> torch.dtype | None:
+    """A type, from one or its name; None for "auto"."""
+    if isinstance(dtype, torch.dtype) or dtype == "auto":
+        return None if dtype == "auto" else dtype
+    return getattr(torch, str(dtype).removeprefix("torch."))
+
+
+def _place(device):
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _processor(folder: Path):
     """The processor, with pixels from the PIL backend: a folder does not record which backend made its model."""
     with quiet():
         try:
             images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-            processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, image_processor=images)
+            maker = InternVLProcessor if _kind(folder) == "InternVLProcessor" else AutoProcessor
+            processor = maker.from_pretrained(folder, trust_remote_code=False, image_processor=images)
             processor.image_processor = images
+            processor.tokenizer.init_kwargs.pop("image_processor", None)  # handed on to it, and cannot be saved
         except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
             raise BrokenCheckpoint(
-                f"{folder.name} has no usable processor (tokenizer, image processor): {_line(error)}"
+                f"{folder.name} has no usable processor (tokenizer, image processor): {line(error)}"
             ) from error
     return processor
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "…"
-
-
-@contextmanager
-def quiet():
-    """No progress bars and no warnings from transformers while it loads: what matters is raised or reported."""
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
