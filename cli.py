@@ -309,7 +309,7 @@ def measure(
     rows = [
         ("parameters", f"{size(parts.total)} ({size(parts.decoder)} of them in the language backbone)"),
         ("weights", size(cost.bytes, "B")),
-        ("image and question", f"{size(cost.flops_prefill, 'FLOP')} ({prompt} tokens)"),
+        ("image and question", f"{size(cost.flops_prefill, 'FLOPs')} ({prompt} tokens)"),
         ("each further token", size(cost.flops_per_token, "FLOP")),
         ("key/value cache", size(cost.kv_bytes, "B")),
     ]

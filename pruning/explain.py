@@ -19,11 +19,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def size(number: float, unit: str = "") -> str:
-    """1234567 → "1.23M"."""
+    """Three significant digits: 1234567 → "1.23M", (588e6, "FLOPs") → "588 MFLOPs"."""
     for limit, letter in ((1e12, "T"), (1e9, "B" if not unit else "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= limit:
-            return f"{number / limit:.2f}{letter}{unit}"
-    return f"{number:.0f}{unit}"
+        value = number / limit
+        if abs(value) >= 0.9995:
+            digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+            return f"{value:.{digits}f}{' ' if unit else ''}{letter}{unit}"
+    return f"{number:.0f}{' ' if unit else ''}{unit}"
 
 
 def explain(plan) -> str:
@@ -70,6 +72,6 @@ def explain(plan) -> str:
     sentences.append(
         f"This removes {plan.achieved:.1%} of the language backbone{asked}: the model shrinks from "
         f"{size(before.parameters.total)} to {size(after.parameters.total)} parameters, and an image with a question "
-        f"from {size(before.flops_prefill, 'FLOP')} to {size(after.flops_prefill, 'FLOP')}"
+        f"from {size(before.flops_prefill, 'FLOPs')} to {size(after.flops_prefill, 'FLOPs')}"
     )
     return ". ".join(sentences) + "."

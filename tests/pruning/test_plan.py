@@ -10,6 +10,7 @@ from lvlm import BadPlan
 from lvlm.anatomy import anatomy_of
 from lvlm.catalogue import CONFIGS, network_on_meta
 from pruning import Importance, Plan, Scores, Workload, make_plan, published_plan
+from pruning.explain import size
 from tests import tiny
 
 
@@ -245,3 +246,18 @@ def test_impossible_wishes_are_refused_with_what_is_possible(scores, wish, words
     """Each refusal says what would do."""
     with pytest.raises(BadPlan, match=words):
         make_plan(scores, **wish)
+
+
+@pytest.mark.parametrize(
+    "number, unit, text",
+    [
+        (999_612_000, "FLOPs", "1.00 GFLOPs"),
+        (587_540_000, "FLOPs", "588 MFLOPs"),
+        (5_195_000, "", "5.20M"),
+        (23.6e6, "B", "23.6 MB"),
+        (512, "", "512"),
+    ],
+)
+def test_sizes_have_three_digits(number, unit, text):
+    """A size is worded with three significant digits and rounds up into the next unit."""
+    assert size(number, unit) == text
