@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.models.internvl.processing_internvl import InternVLProcessor as StockInternVLProcessor
+from transformers.utils import is_sentencepiece_available
 
 from ..errors import BrokenCheckpoint
 from ..files import line, quiet, read_json
@@ -45,12 +46,14 @@ def tokenizer(folder: Path, layout: Layout):
             with quiet():
                 made = AutoTokenizer.from_pretrained(staged, config=PreTrainedConfig(), trust_remote_code=False)
         except Exception as error:  # tokenizer files of garbage raise bare Exceptions, among others
-            hint = (
-                ""
-                if (folder / "tokenizer.json").exists()
-                else " (tokenizer.model needs: pip install sentencepiece protobuf)"
-            )
-            raise BrokenCheckpoint(f"{folder.name} has no usable tokenizer{hint}: {line(error)}") from error
+            if not (folder / "tokenizer.json").exists() and not is_sentencepiece_available():
+                raise BrokenCheckpoint(
+                    f"The tokenizer of {folder.name} is a tokenizer.model, which needs two packages: "
+                    "please run `pip install sentencepiece protobuf`."
+                ) from error
+            raise BrokenCheckpoint(
+                f"{folder.name} has no usable tokenizer ({line(error)}): please download its files again."
+            ) from error
     made.name_or_path = folder.name
     made.chat_template = None
     end = next((x for x in layout.prompt.stops if x in made.get_vocab()), None)

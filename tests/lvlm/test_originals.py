@@ -1,13 +1,17 @@
 """The authors' own layouts load into stock classes, compute what the authors' code computes, and go the whole way."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lvlm import load
+from lvlm.catalogue import CONFIGS, network_on_meta
 from lvlm.encoding import prompt_text
 from lvlm.originals import LAYOUTS, recognise
+from lvlm.originals.configs import TOWERS, Source
 from lvlm.originals.processors import after_image
 from pruning import calibrate, make_plan, prune, quantize, save
 from tests import tiny
@@ -91,6 +95,51 @@ def test_each_goes_the_whole_way(name, model, tmp_path):
             assert answers[0] == answers[1] and answers[0]
             both = made.generate([(tiny.picture(1), "how many ?"), (None, "yes")], max_new_tokens=3)
             assert both == again.generate([(tiny.picture(1), "how many ?"), (None, "yes")], max_new_tokens=3)
+
+
+def test_int8_while_loading(name):
+    """As from any other folder."""
+    small = load(FIXTURES / name, quantization="int8")
+    assert [x["step"] for x in small.history] == ["quantize"]
+    assert "".join(small.chat(tiny.picture(), "what ?", max_new_tokens=3))
+
+
+REAL = {  # what the published config.json files say that no tensor tells
+    "llava-1.5-7b": {"num_attention_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
+    "bunny-v1.0-3b": {"num_attention_heads": 32, "partial_rotary_factor": 0.4, "hidden_act": "gelu_new"},
+    "mini-internvl-4b": {
+        "vision_config": {"num_attention_heads": 16, "image_size": 448},
+        "llm_config": {"num_attention_heads": 32, "max_position_embeddings": 4096, "rope_scaling": None},
+        "downsample_ratio": 0.5,
+        "force_image_size": 448,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "entry", "tower"),
+    [
+        (LAYOUTS[0], "llava-1.5-7b", "clip-vit-large-patch14-336"),
+        (LAYOUTS[1], "bunny-v1.0-3b", "siglip-so400m-patch14-384"),
+        (LAYOUTS[2], "mini-internvl-4b", None),
+    ],
+    ids=lambda x: getattr(x, "name", x),
+)
+def test_the_real_sizes_become_the_configs_of_the_catalogue(layout, entry, tower):
+    """From tensor shapes and what only config.json knows; on the meta device."""
+    network = network_on_meta(json.loads((CONFIGS / f"{entry}.json").read_text()))
+    shapes = {name: tuple(x.shape) for name, x in network.state_dict().items()}
+    known = TOWERS[tower]["config"] if tower else {}
+    source = Source("real", REAL[entry], shapes, known, network.config.image_token_id, 0)
+    described = dict(layout.config(source))
+    built = network_on_meta(described)
+    assert {name: tuple(x.shape) for name, x in built.state_dict().items()} == shapes
+    for key in ("vision_feature_layer", "vision_feature_select_strategy", "image_seq_length", "image_token_id"):
+        assert getattr(built.config, key) == getattr(network.config, key)
+    for part in ("text_config", "vision_config"):
+        for key in ("num_attention_heads", "num_key_value_heads", "hidden_act", "layer_norm_eps", "rms_norm_eps"):
+            ours, theirs = (getattr(getattr(x.config, part), key, None) for x in (built, network))
+            assert ours == theirs, (part, key)
 
 
 def test_made_up_tokens_are_never_said(name, model):

@@ -415,8 +415,8 @@ def test_absurd_tiles_are_refused(tmp_path, key, value):
         load(folder)
 
 
-def test_a_tokenizer_that_does_not_belong_is_refused(name, folder):
-    """Garbage, missing, without InternVL's image token, or with ids far beyond the embedding."""
+def test_a_tokenizer_that_does_not_belong_is_refused(name, folder, monkeypatch):
+    """Garbage, ids far beyond the embedding, and a SentencePiece file where its reader is not installed or fails."""
     whole = json.loads((folder / "tokenizer.json").read_text())
     far = json.loads(json.dumps(whole))
     far["model"]["vocab"]["far"] = 10**9
@@ -426,8 +426,10 @@ def test_a_tokenizer_that_does_not_belong_is_refused(name, folder):
             load(folder)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer.model").write_bytes(b"\x00garbage")
-    with pytest.raises(BrokenCheckpoint, match="sentencepiece"):
-        load(folder)
+    for there, word in ((False, "pip install sentencepiece protobuf"), (True, "no usable tokenizer")):
+        monkeypatch.setattr("lvlm.originals.processors.is_sentencepiece_available", lambda there=there: there)
+        with pytest.raises(BrokenCheckpoint, match=word):
+            load(folder)
 
 
 def test_the_catalogue_finds_every_hub_id_that_people_have():
