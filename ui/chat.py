@@ -15,7 +15,7 @@ from ui.inputs import Picture
 from ui.part import Part, Start
 from ui.workspace import Answer, Desk, Desks, Exchange
 
-FRAME_SECONDS = 0.06  # between two looks at the growing answers
+FRAME_SECONDS = 0.08  # between two looks at the growing answers
 SIDES = ("left", "right")
 INT8 = "8-bit weights on the pruned side (LLM.int8)"
 
@@ -76,7 +76,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():
                     length = gr.Slider(
-                        8, 256, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length"
+                        8, 512, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length"
                     )
                     temperature = gr.Slider(
                         0,
@@ -91,10 +91,16 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
     talking = [panes["left"].chat, panes["left"].stats, panes["right"].chat, panes["right"].stats, parting, ask, stop]
 
     def follow(key: str) -> Iterator[list]:
-        """Show the answers growing until the last has ended."""
+        """Show the answers growing until the last has ended; between its ends only text that grew is sent."""
         desk = desks.at(key)
+        yield draw_talk(desk)
+        before: list = [None, None]
         while (job := desk.answering) is not None and job.busy:
-            yield draw_talk(desk)
+            now = [messages(desk.talk, side) for side in SIDES]
+            if now != before:
+                left, right = (gr.skip() if new == old else new for new, old in zip(now, before, strict=True))
+                yield [left, gr.skip(), right, *[gr.skip()] * (len(talking) - 3)]
+                before = now
             time.sleep(FRAME_SECONDS)
         yield draw_talk(desk)
 
@@ -111,8 +117,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         except LVLMError as error:
             yield [*draw_talk(desk), gr.skip(), words.notice(str(error), "error")]
             return
-        for drawn in follow(key):
-            yield [*drawn, "", ""]
+        frames = follow(key)
+        yield [*next(frames), "", ""]
+        for drawn in frames:
+            yield [*drawn, gr.skip(), gr.skip()]  # the next question may be being typed
         if job.error:  # refused after all: the question goes back into its box
             yield [*draw_talk(desk), text, words.notice(job.error, "error")]
 
@@ -214,6 +222,7 @@ def _pane(side: str) -> Pane:
             feedback_options=[],
             placeholder="Answers appear here.",
             group_consecutive_messages=False,
+            render_markdown=False,
         )
         prune = gr.Button("Prune as planned and compare", visible=False, size="sm", elem_id=f"prune-{side}")
         stats = gr.HTML(elem_id=f"stats-{side}")

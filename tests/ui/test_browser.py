@@ -81,7 +81,7 @@ def bundled(tmp_path_factory):
 def endless(tmp_path_factory):
     """The app on a random model that never ends an answer by itself."""
     folder = tmp_path_factory.mktemp("model") / "endless"
-    model = chatty(layers=24)  # deep, so that an answer takes seconds
+    model = chatty(layers=48)  # deep, so that an answer takes seconds
     model.network.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     app = Served(str(folder), tmp_path_factory.mktemp("log") / "app.txt").wait()
@@ -172,7 +172,7 @@ def test_stop_really_stops(endless, page):
     open_app(page, endless)
     prune(page)
     page.click("text=More: how the answers are made")
-    page.fill("#length input[type=number]", "256")
+    page.fill("#length input[type=number]", "512")
     page.fill("#question textarea", "Describe the image.")
     page.click("#ask")
     page.wait_for_function("""() => ['left', 'right'].every(side => {
@@ -182,7 +182,7 @@ def test_stop_really_stops(endless, page):
     page.wait_for_selector("#stats-left >> text=stopped")
     said = [answer(page, side) for side in ("left", "right")]
     assert all(
-        int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side}").split("·")[-2])[1]) < 256
+        int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side}").split("·")[-2])[1]) < 512
         for side in ("left", "right")
     )
     page.wait_for_timeout(800)
