@@ -260,44 +260,57 @@ def held_out(*words: str) -> bool:
     return hashlib.sha256(" ".join(words).encode()).digest()[0] < 43
 
 
+def _is_a(kind: Kind, rng: random.Random, training: bool) -> Turn | None:
+    own = rng.random() < 0.5
+    category = kind.category if own else rng.choice([c for c in CATEGORIES if c != kind.category])
+    hidden = held_out("is-a", kind.name, category)
+    # where what a thing *is* is held out, training would otherwise teach that it is nothing at all
+    if hidden == training or training and held_out("is-a", kind.name, kind.category):
+        return None
+    return Turn(f"is {a(kind.name)} {a(category)}?", _yes(own))
+
+
+def _which(kind: Kind, rng: random.Random, training: bool) -> Turn | None:
+    hidden = {k.name for k in kinds() if held_out("which", k.name)}
+    if (kind.name in hidden) == training:
+        return None
+    # nor may a held-out kind be taught to be always a wrong option
+    others = [k.name for k in kinds() if k.category != kind.category and not (training and k.name in hidden)]
+    return _choice(f"which of these is {a(kind.category)}?", kind.name, rng.sample(others, 3), rng)
+
+
+def _eat(kind: Kind, rng: random.Random, training: bool) -> Turn | None:
+    hidden = held_out("eat", kind.name)
+    return None if hidden == training else Turn(f"can you eat {a(kind.name)}?", _yes(kind.category in EDIBLE))
+
+
+def _alive(kind: Kind, rng: random.Random, training: bool) -> Turn | None:
+    hidden = held_out("alive", kind.name)
+    return None if hidden == training else Turn(f"is {a(kind.name)} alive?", _yes(kind.category in ALIVE))
+
+
+def _taught(kind: Kind, rng: random.Random) -> Turn:
+    """A fact in a wording that only training uses: for every kind, so that what the test asks can be known."""
+    form = rng.random()
+    if form < 0.35:
+        return Turn(f"what kind of thing is {a(kind.name)}?", kind.category)
+    if form < 0.8:
+        own = rng.random() < 0.5
+        category = kind.category if own else rng.choice([c for c in CATEGORIES if c != kind.category])
+        return Turn(f"is {a(kind.name)} a kind of {category}?", _yes(own))
+    flies = rng.random() < 0.3  # ten kinds fly: nothing says which, so this cannot be tested on others
+    kind = rng.choice([k for k in kinds() if (k.name in FLIES) == flies])
+    return Turn(f"can {a(kind.name)} fly?", _yes(flies))
+
+
 def knowledge(rng: random.Random, split: str) -> Turn:
-    """A question about the world. A yes/no or multiple-choice fact of the test split is never asked in training in that
-    wording; what a thing is ("what kind of thing is an apple?") is taught for every kind, so the facts can be known.
-    """
+    """A question about the world. The test split asks facts in wordings in which training never asks them."""
+    training = split == "train"
+    named = [kind for kind in kinds() if kind.category in CATEGORIES]
     while True:
-        kind = rng.choice(kinds())
-        form = rng.choice(("is-a", "is-a", "kind", "which", "eat", "alive", "fly"))
-        if form == "kind":
-            if split == "train" and kind.category in CATEGORIES:
-                return Turn(f"what kind of thing is {a(kind.name)}?", kind.category)
-            continue
-        if form in ("is-a", "which") and kind.category not in CATEGORIES:
-            continue
-        if form == "is-a":
-            other = [c for c in CATEGORIES if c != kind.category]
-            category = kind.category if rng.random() < 0.5 else rng.choice(other)
-            fact = (form, kind.name, category)
-            turn = Turn(f"is {a(kind.name)} {a(category)}?", _yes(category == kind.category))
-        elif form == "which":
-            wrong = rng.sample([k.name for k in kinds() if k.category != kind.category], 3)
-            fact = (form, kind.name)
-            turn = _choice(f"which of these is {a(kind.category)}?", kind.name, wrong, rng)
-        elif form == "eat":
-            fact = (form, kind.name)
-            turn = Turn(f"can you eat {a(kind.name)}?", _yes(kind.category in EDIBLE))
-        elif form == "alive":
-            fact = (form, kind.name)
-            turn = Turn(f"is {a(kind.name)} alive?", _yes(kind.category in ALIVE))
-        else:
-            # ten kinds fly: nothing says which, so their facts cannot be held out
-            fact = None
-            flies = rng.random() < 0.3
-            kind = rng.choice([k for k in kinds() if (k.name in FLIES) == flies])
-            turn = Turn(f"can {a(kind.name)} fly?", _yes(flies))
-        if fact is None:
-            if split == "train":
-                return turn
-        elif held_out(*fact) == (split != "train"):
-            # where what a thing *is* is held out, training would otherwise teach that it is nothing at all
-            if not (split == "train" and form == "is-a" and held_out(form, kind.name, kind.category)):
-                return turn
+        kind = rng.choice(named)
+        if training and rng.random() < 0.45:
+            return _taught(kind, rng)
+        turn = rng.choice((_is_a, _is_a, _which, _eat, _alive))(kind, rng, training)
+        if turn is not None:
+            return turn

@@ -30,7 +30,7 @@ def load_samples(
     """`n` samples of a reader.
 
     reader: "scenes" (splits train, test, unseen-style; endless, so n is needed), "easy-vqa" (splits train, test),
-        or the path of a LLaVA instruction file: a JSON list of {"id", "image", "conversations": [{"from", "value"}, …]}.
+        or the path of a LLaVA instruction file: a JSON list of {"id", "image", "conversations": [{"from", "value"}]}.
     n: how many, chosen by the seed; None for all that there are, in the data's own order.
     tasks: only these of the scenes' TASKS, in turn.
     images: folder that the instruction file's image names are relative to; the file's own folder by default.

@@ -20,7 +20,7 @@ from scripts.pocket.network import PATCHES
 from scripts.pocket.tokenizer import ASSISTANT, BOS, EOS, IMAGE, USER
 
 SHARES = {  # how often each task is asked
-    "presence": 4, "count": 6, "what-is-where": 4, "where-is": 6, "relation": 5, "choice": 2.5, "choice-where": 2.5,
+    "presence": 4, "count": 8, "what-is-where": 4, "where-is": 6, "relation": 5, "choice": 2.5, "choice-where": 2.5,
     "arithmetic": 6, "cognition": 4, "perception": 1.5, "reading": 2, "general": 4, "listing": 1, "describe": 1,
 }  # fmt: skip
 LENGTH = 240  # tokens a sequence, about

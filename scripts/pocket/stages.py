@@ -139,11 +139,16 @@ class Seeing(Stage):
         weight = torch.where(rows < BACKGROUND_ROW, 1.0, torch.where(rows >= SIGN_ROW, 0.7, 0.15))
         return F.one_hot(rows, len(self.seen)).float(), weight
 
-    def easy_truth(self, chosen: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for an easy-VQA image: its shape and colour where the shape is, nothing asked elsewhere."""
+    def easy_picture(self, chosen: int, mirrored: bool) -> tuple[torch.Tensor, tuple]:
+        """An easy-VQA image's pixels, mirrored or not (no question names a side), and what its patches show: the
+        shape's name and colour where the shape is, nothing asked elsewhere.
+        """
+        picture, fore = pixels(self.easy.images[chosen]), self.easy.foreground(chosen).reshape(SIDE, SIDE)
+        if mirrored:
+            picture, fore = picture.flip(2), fore[:, ::-1].copy()
         truth = torch.zeros(PATCHES, len(self.seen))
         truth[:, self.easy.words(chosen)] = 0.5
-        return truth, torch.from_numpy(self.easy.foreground(chosen)).float()
+        return picture, (truth, torch.from_numpy(fore.reshape(-1)).float())
 
     def patch_loss(self, network, found: torch.Tensor, truths: list) -> tuple[torch.Tensor, dict]:
         """How far (B, PATCHES, WIDTH) features are from the word embeddings of what is there, and from their places."""
@@ -174,9 +179,9 @@ class Tower(Seeing):
         images, truths = [], []
         for _ in range(batch_size or 64):
             if rng.random() < 0.1:
-                chosen = rng.choice(self.easy.ids)
-                images.append(pixels(self.easy.images[chosen]))
-                truths.append(self.easy_truth(chosen))
+                picture, truth = self.easy_picture(rng.choice(self.easy.ids), rng.random() < 0.5)
+                images.append(picture)
+                truths.append(truth)
             else:
                 scene = make_scene(rng)
                 image, labels = draw_with_labels(scene)
@@ -205,11 +210,12 @@ class Together(Seeing):
             form = rng.random()
             if form < 0.1:
                 packs.append(text_lesson(self.packer, rng))
-            elif form < 0.2:
+            elif form < 0.28:
                 chosen = rng.choice(self.easy.ids)
                 packs.append(turns_lesson(self.packer, self.easy.turns[chosen]))
-                images.append(pixels(self.easy.images[chosen]))
-                truths.append(self.easy_truth(chosen))
+                picture, truth = self.easy_picture(chosen, rng.random() < 0.5)
+                images.append(picture)
+                truths.append(truth)
             else:
                 scene = make_scene(rng)
                 packs.append(scene_lesson(self.packer, scene, rng, drills=max(0.1, 0.25 - 0.15 * done)))
