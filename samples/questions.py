@@ -292,12 +292,14 @@ def _alive(kind: Kind, rng: random.Random, training: bool) -> Turn | None:
 def _taught(kind: Kind, rng: random.Random) -> Turn:
     """A fact in a wording that only training uses: for every kind, so that what the test asks can be known."""
     form = rng.random()
-    if form < 0.35:
+    if form < 0.3:
         return Turn(f"what kind of thing is {a(kind.name)}?", kind.category)
-    if form < 0.8:
+    if form < 0.65:
         own = rng.random() < 0.5
         category = kind.category if own else rng.choice([c for c in CATEGORIES if c != kind.category])
         return Turn(f"is {a(kind.name)} a kind of {category}?", _yes(own))
+    if form < 0.85:
+        return Turn(f"is {a(kind.name)} something to eat?", _yes(kind.category in EDIBLE))
     flies = rng.random() < 0.3  # ten kinds fly: nothing says which, so this cannot be tested on others
     kind = rng.choice([k for k in kinds() if (k.name in FLIES) == flies])
     return Turn(f"can {a(kind.name)} fly?", _yes(flies))
