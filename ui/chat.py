@@ -239,14 +239,12 @@ def _scenes() -> list[tuple[str, str, tuple[str, ...]]]:
 
 def _pane_head(desk: Desk, side: str) -> str:
     if side == "left":
-        detail = words.count(desk.model.parameters().total) if desk.model else ""
-        return words.chip("original", "Original", detail)
+        return words.chip("original", "Original", words.size(desk.model) if desk.model else "")
     if desk.right() is None:
         return words.chip("pruned", "Pruned", "nothing pruned yet")
     variant, model = desk.right()
     gone = f"{words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method}"
-    detail = f"{words.count(model.parameters().total)} · {words.memory(model.bytes())}"
-    return words.chip(variant, f"Pruned {gone}" + (", 8-bit" if variant == "int8" else ""), detail)
+    return words.chip(variant, f"Pruned {gone}" + (", 8-bit" if variant == "int8" else ""), words.size(model))
 
 
 def draw_talk(desk: Desk) -> list:

@@ -89,10 +89,8 @@ def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
         return f"{noun} {percent(round(share, 2))} of the influence and {'goes' if len(removed) == 1 else 'go'}"
     descending = np.cumsum(np.sort(influence)[::-1])
     few = int(np.searchsorted(descending, 0.6 * total)) + 1
-    return (
-        f"{few} of {layers} layers carry {percent(round(float(descending[few - 1] / total), 2)) if total else '0%'}"
-        " of the influence"
-    )
+    share = percent(round(float(descending[few - 1] / total), 2)) if total else "0%"
+    return f"{few} of {layers} layers {'carries' if few == 1 else 'carry'} {share} of the influence"
 
 
 def influence(values: np.ndarray, removed: Sequence[int], image: np.ndarray, text: np.ndarray) -> go.Figure:

@@ -108,17 +108,13 @@ def _about(desk: Desk) -> str:
 def _variants(desk: Desk) -> str:
     if desk.model is None:
         return '<p class="quiet">Nothing yet.</p>'
-    chips = [words.chip("original", "Original", _size(desk.model))]
+    chips = [words.chip("original", "Original", words.size(desk.model))]
     if desk.pruned is not None:
         what = f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method}"
-        chips.append(words.chip("pruned", what, _size(desk.pruned)))
+        chips.append(words.chip("pruned", what, words.size(desk.pruned)))
     if desk.int8 is not None:
-        chips.append(words.chip("int8", "Pruned, 8-bit", _size(desk.int8)))
+        chips.append(words.chip("int8", "Pruned, 8-bit", words.size(desk.int8)))
     return f'<div class="chips">{"".join(chips)}</div>'
-
-
-def _size(model) -> str:
-    return f"{words.count(model.parameters().total)} · {words.memory(model.bytes())}"
 
 
 def _progress(job: Job) -> str:

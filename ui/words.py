@@ -1,6 +1,6 @@
 """Numbers and small HTML fragments as the app words them: three significant digits, a unit, before → after.
 
-Knows nothing of models or Gradio: plain values in, text out. Whatever may hold a person's text is escaped here.
+Knows nothing of Gradio: plain values in, text out. Whatever may hold a person's text is escaped here.
 """
 
 from html import escape
@@ -57,6 +57,11 @@ def duration(seconds: float) -> str:
 def percent(fraction: float) -> str:
     """A fraction as a percentage with at most one decimal: 0.3 → "30%", 0.297 → "29.7%"."""
     return f"{fraction * 100:.1f}".rstrip("0").rstrip(".") + "%"
+
+
+def size(model) -> str:
+    """A model's parameters and the memory its weights take."""
+    return f"{count(model.parameters().total)} · {memory(model.bytes())}"
 
 
 def change(before: float, after: float) -> str:

@@ -77,7 +77,7 @@ def test_bar_lengths_of_the_network_are_its_parameters():
 @pytest.mark.parametrize(
     "sentence, text",
     [
-        (plots.influence_finding(np.array([6, 1, 1, 2.0]), ()), "1 of 4 layers carry 60% of the influence"),
+        (plots.influence_finding(np.array([6, 1, 1, 2.0]), ()), "1 of 4 layers carries 60% of the influence"),
         (plots.influence_finding(np.array([6, 1, 1, 2.0]), (1, 2)), "Layers 1 and 2 carry 20% of the influence and go"),
         (plots.influence_finding(np.array([6, 1, 1, 2.0]), (3,)), "Layer 3 carries 20% of the influence and goes"),
         (plots.heads_finding([np.array([1.0, 9])], [[1]]), "1 of 2 heads go; they hold 10% of the heads' importance"),
