@@ -4,7 +4,7 @@ model card show.
     python -m benchmarks.zero_shot                # about ten minutes on two cores
     python -m benchmarks.zero_shot --dense-only   # the model card's bars alone
 
-Calibration: 10 training scenes, seed 0. Questions: held-out scenes, the unseen art style, easy-VQA's test split;
+Calibration: 10 training scenes, seed 0. Questions (seed 1): held-out scenes, the unseen style, easy-VQA's test split;
 greedy, exact match. Everything is written to benchmarks/zero_shot.json too.
 """
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/zero_shot.json"
 PAGES = (ROOT / "README.md", ROOT / "assets/models/pocket-llava/README.md")
 MODEL, SAMPLES = "pocket-llava", 10
+SEED = 1  # of the questions; seed 0 was looked at while the model was trained
 RATIOS = (0.15, 0.30, 0.45, 0.60)
 BARS = {  # task: what the dense model was built to reach
     "presence": 0.95, "count": 0.85, "what-is-where": 0.85, "where-is": 0.85, "choice": 0.95, "knowledge": 0.95,
@@ -54,7 +55,7 @@ def score(job: tuple[str, float, tuple[str, ...], int]) -> Row:
     if method != "dense":
         plan = make_plan(calibrate(model, load_samples("scenes", n=SAMPLES)), method=method, ratio=ratio)
         model, achieved = prune(model, plan), plan.achieved
-    scores = {suite: evaluate(model, suite, per_task).scores for suite in suites}
+    scores = {suite: evaluate(model, suite, per_task, SEED).scores for suite in suites}
     return Row(method, ratio, achieved, model.parameters().total, scores)
 
 
@@ -118,7 +119,7 @@ def main() -> None:
         write_into(page, "dense scores", dense_table(rows[0]))
         if not given.dense_only:
             write_into(page, "pruned scores", pruned_table(rows))
-    about = {"date": date.today().isoformat(), "per_task": given.per_task, "calibration_samples": SAMPLES,
+    about = {"date": date.today().isoformat(), "per_task": given.per_task, "seed": SEED, "calibration_samples": SAMPLES,
              "torch": torch.__version__, "python": platform.python_version()}  # fmt: skip
     RESULTS.write_text(json.dumps({**about, "rows": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
     print(dense_table(rows[0]), pruned_table(rows), sep="\n\n")

@@ -36,7 +36,7 @@ def test_it_scores_what_its_card_says(model, suite):
     """On a quarter of the suite's questions each task comes within what chance allows of the recorded score."""
     results = Path(__file__).resolve().parent.parent / "benchmarks/zero_shot.json"
     recorded = json.loads(results.read_text())["rows"][0]["scores"][suite]
-    found = evaluate(model, suite, per_task=50).scores
+    found = evaluate(model, suite, per_task=50, seed=1).scores
     assert found.keys() == recorded.keys()
     for task, score in found.items():
         assert abs(score - recorded[task]) < 0.2, (task, score, recorded[task])
