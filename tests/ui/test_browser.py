@@ -238,8 +238,9 @@ def test_odd_images_are_taken(endless, page, tmp_path, mode, size):
     page.wait_for_selector("#picture img")
     before = page.get_attribute("#picture img", "src")
     page.set_input_files("#picture input[type=file]", path)
-    page.wait_for_function(
-        "before => document.querySelector('#picture img')?.src !== before",
+    page.wait_for_function(  # first the browser shows the file itself, then what the app made of it
+        """before => { const src = document.querySelector('#picture img')?.src;
+                       return src && src !== before && src.endsWith('image.webp'); }""",
         arg=before,
     )
     page.fill("#question textarea", "What is this?")
