@@ -310,7 +310,7 @@ def measure(
         ("parameters", f"{size(parts.total)} ({size(parts.decoder)} of them in the language backbone)"),
         ("weights", size(cost.bytes, "B")),
         ("image and question", f"{size(cost.flops_prefill, 'FLOPs')} ({prompt} tokens)"),
-        ("each further token", size(cost.flops_per_token, "FLOP")),
+        ("each further token", size(cost.flops_per_token, "FLOPs")),
         ("key/value cache", size(cost.kv_bytes, "B")),
     ]
     if cost.first_token_s is not None:
