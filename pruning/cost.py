@@ -123,7 +123,7 @@ def decoder_inputs(network, inputs: dict) -> dict:
     return caught
 
 
-def measure(model: LVLM, timed: bool = True, repeats: int = 3, new_tokens: int = 16, report: Report = silent) -> Cost:
+def measure(model: LVLM, timed: bool = True, repeats: int = 5, new_tokens: int = 16, report: Report = silent) -> Cost:
     """Counts of any LVLM, and (timed) medians of warm runs: time to first token, tokens/s, peak CUDA memory."""
     workload = workload_of(model)
     cost = count(model.anatomy, workload, model.bytes())
@@ -137,21 +137,34 @@ def measure(model: LVLM, timed: bool = True, repeats: int = 3, new_tokens: int =
         report(Progress("measure", run, repeats + 1, "timing" if run else "warming up"))
         if cuda and run == 1:
             torch.cuda.reset_peak_memory_stats(model.device)
-        one, all_ = (_timed(model, inputs, n, cuda) for n in (1, new_tokens))
+        times = _token_times(model, inputs, new_tokens, cuda)
         if run:
-            first.append(one)
-            rate.append((new_tokens - 1) / max(all_ - one, 1e-9))
+            first.append(times[0])
+            rate.append((new_tokens - 1) / (times[-1] - times[0]))
     report(Progress("measure", repeats + 1, repeats + 1, "timed"))
     peak = torch.cuda.max_memory_allocated(model.device) if cuda else None
     return replace(cost, first_token_s=statistics.median(first), tokens_per_s=statistics.median(rate), peak_bytes=peak)
 
 
-def _timed(model: LVLM, inputs: dict, tokens: int, cuda: bool) -> float:
-    pad = model.processor.tokenizer.pad_token_id
+class _Clock:
+    """A streamer that notes when each new token came, in seconds since it was made."""
+
+    def __init__(self, cuda: bool):
+        self.cuda, self.start, self.times = cuda, time.perf_counter(), []
+
+    def put(self, value):
+        if self.cuda:
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter() - self.start)
+
+    def end(self):
+        self.times.pop(0)  # the first call was the prompt itself
+
+
+def _token_times(model: LVLM, inputs: dict, tokens: int, cuda: bool) -> list[float]:
+    """When each of `tokens` new tokens came, in seconds. One run gives both figures: two would differ by chance."""
+    pad, clock = model.processor.tokenizer.pad_token_id, _Clock(cuda)
     options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "pad_token_id": pad}
-    start = time.perf_counter()
     with torch.no_grad():
-        model.network.generate(**inputs, min_new_tokens=tokens, max_new_tokens=tokens, **options)
-    if cuda:
-        torch.cuda.synchronize(model.device)
-    return time.perf_counter() - start
+        model.network.generate(**inputs, min_new_tokens=tokens, max_new_tokens=tokens, streamer=clock, **options)
+    return clock.times
