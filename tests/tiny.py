@@ -1,7 +1,5 @@
 """Tiny random vision-language models, built in memory in milliseconds: one of every decoder family."""
 
-from dataclasses import dataclass
-
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -16,6 +14,7 @@ from transformers import (
 )
 
 from lvlm import LVLM
+from samples import Sample, Turn
 
 IMAGE_TOKENS = 4
 WORDS = "what is at the top left right how many apples dogs cats are there ? yes no one two three red blue a an".split()
@@ -56,20 +55,6 @@ FAMILIES = {
     "internvl": {"model_type": "phi3", "intermediate_size": 48, "num_key_value_heads": 4, "pad_token_id": 0},
     "internvl-qwen2": {"model_type": "qwen2", "intermediate_size": 48, **GQA},
 }
-
-
-@dataclass(frozen=True)
-class Turn:
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    id: str
-    image: Image.Image | None
-    turns: tuple[Turn, ...]
-    task: str = "test"
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -148,7 +133,7 @@ def samples(n: int = 3) -> list[Sample]:
     for i in range(n):
         words = [WORDS[(i * 7 + j) % len(WORDS)] for j in range(3 + 2 * i)]
         image = None if i == n - 1 and n > 1 else picture(i)
-        found.append(Sample(f"s{i}", image, (Turn(" ".join(words), WORDS[-1 - i]),)))
+        found.append(Sample(f"s{i}", image, (Turn(" ".join(words), WORDS[-1 - i]),), "test"))
     return found
 
 

@@ -22,8 +22,8 @@ def test_labels_cover_every_answer_and_its_end(model):
     """All turns' answers and end tokens, and nothing of questions, images or padding."""
     turns = (tiny.Turn("how many?", "two"), tiny.Turn("colour?", "red"))
     samples = [
-        tiny.Sample("a", tiny.picture(), turns),
-        tiny.Sample("b", None, (tiny.Turn("is it? two", "two"),)),
+        tiny.Sample("a", tiny.picture(), turns, "test"),
+        tiny.Sample("b", None, (tiny.Turn("is it? two", "two"),), "test"),
     ]
     batch = model.encode(samples)
     assert labelled(model, batch, 0) == " two</s> red</s>"

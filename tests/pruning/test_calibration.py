@@ -176,9 +176,9 @@ def test_a_plan_for_other_weights_is_refused(model, scores):
     "samples, words",
     [
         ([], "at least one sample"),
-        ([tiny.Sample("e", None, (tiny.Turn("what?", " "),))], "empty answer"),
-        ([tiny.Sample("e", None, ())], "empty answer"),
-        ([tiny.Sample("l", None, (tiny.Turn("what " * 100, "yes"),))], "longer than"),
+        ([tiny.Sample("e", None, (tiny.Turn("what?", " "),), "test")], "empty answer"),
+        ([tiny.Sample("e", None, (), "test")], "empty answer"),
+        ([tiny.Sample("l", None, (tiny.Turn("what " * 100, "yes"),), "test")], "longer than"),
     ],
 )
 def test_samples_that_teach_nothing_are_refused(model, samples, words):
