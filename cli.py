@@ -36,7 +36,9 @@ Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired comp
 Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]
 Method = Annotated[Literal["layerwise", "widthwise", "both"], typer.Option(help="Layers, heads and neurons, or both.")]
 Metric = Annotated[Literal["parameters", "bytes", "flops", "memory"], typer.Option(help="What the target counts.")]
-Unit = Annotated[Literal["taylor", "activation", "magnitude", "random"], typer.Option(help="Ranks heads and neurons.")]
+Unit = Annotated[
+    Literal["taylor", "taylor-sum", "activation", "magnitude", "random"], typer.Option(help="Ranks heads and neurons.")
+]
 Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
 Suite = Annotated[Literal["scenes", "scenes-unseen-style", "easy-vqa"], typer.Option(help="Held-out questions.")]
 
@@ -205,7 +207,15 @@ def calibrate(
     about |= {"loss": scores.loss, "block_influence": influence.tolist()}
     least = ", ".join(str(i) for i in influence.argsort()[:3])
     text = f"Scored {len(influence)} layers of {scores.model} on {len(found)} samples (loss {scores.loss:.3g})."
-    show(as_json, about, f"{text} Layers that change their input least: {least}.\nWritten to {out}.")
+    text += f" Layers that change their input least: {least}."
+    if "taylor-sum" in scores.importance:
+        alike = scores.rank_correlation("taylor", "taylor-sum")
+        about["rank_correlation"] = {"heads": alike.heads.tolist(), "neurons": alike.neurons.tolist()}
+        text += (
+            f"\nThe two forms of Taylor importance, Σ|w·g| and |Σ w·g|, order units alike to a rank correlation of "
+            f"{alike.heads.mean():.2f} (heads) and {alike.neurons.mean():.2f} (neurons), averaged over layers."
+        )
+    show(as_json, about, f"{text}\nWritten to {out}.")
 
 
 @verb

@@ -25,7 +25,7 @@ from .controls import controls
 from .cost import decoder_inputs, workload_of
 from .scores import Importance, Scores
 
-CHUNK = 1 << 22  # products |w·g| computed at once: 16 MB in fp32
+CHUNK = 1 << 20  # products w·g computed at once: 4 MB in fp32, which caches hold
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class CalibrationSettings:
         each sample's own gradient, averaged over samples. "paper": as the authors' code computes it: block influence
         is a sum over all tokens, padding included, its last layer seen through the final norm; Taylor is one backward
         over all samples as one batch.
-    taylor: "weights": Σ|w·g| over a unit's weights, as published. "activations": |Σ w·g|, which equals a sum of
-        activation × gradient, so that no weight gradient is computed: cheaper, and blind to cancelling weights.
+    taylor: "weights": Σ|w·g| over a unit's weights, as published; |Σ w·g| comes along as "taylor-sum". "activations":
+        |Σ w·g| alone, which equals a sum of activation × gradient, so that no weight gradient is computed: cheaper, and
+        blind to cancelling weights.
     checkpointing: recompute each layer in backward instead of keeping its activations: less memory, more time.
     """
 
@@ -68,6 +69,8 @@ class Totals:
     tokens: np.ndarray  # (3,)
     heads: list[torch.Tensor]
     neurons: list[torch.Tensor]
+    signed_heads: list[torch.Tensor]
+    signed_neurons: list[torch.Tensor]
     activation_heads: list[torch.Tensor]
     activation_neurons: list[torch.Tensor]
     samples: int = 0
@@ -112,6 +115,24 @@ def calibrate(
     return scorer.scores(model, [str(x.id) for x in samples], seed)
 
 
+class Watched(torch.autograd.Function):
+    """The identity, which hands `seen` its value and its gradient in backward.
+
+    The value is a saved tensor like any other, so that activation checkpointing drops and recomputes it.
+    """
+
+    @staticmethod
+    def forward(ctx, value: torch.Tensor, seen):
+        ctx.save_for_backward(value)
+        ctx.seen = seen
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        ctx.seen(*ctx.saved_tensors, gradient)
+        return gradient, None
+
+
 class Scorer:
     """Accumulates scores of a network's decoder, batch by batch."""
 
@@ -134,9 +155,9 @@ class Scorer:
         self.totals = Totals(
             zeros(3, len(anatomy.layers)),
             np.zeros(3),
-            *([zeros(getattr(x, n)) for x in anatomy.layers] for n in ("groups", "neurons", "groups", "neurons")),
+            *([zeros(getattr(x, n)) for x in anatomy.layers] for n in 3 * ("groups", "neurons")),
         )
-        self.signed = {}  # activations form: (layer, kind) -> Σ w·g of the batch in hand
+        self.signed = {}  # (layer, kind) -> Σ w·g of the batch in hand
         for index, (module, layer) in enumerate(zip(self.decoder.layers, anatomy.layers)):
             if settings.checkpointing:
                 module.forward = partial(checkpoint, module.forward, use_reentrant=False)
@@ -146,7 +167,13 @@ class Scorer:
                 cuts = [x for x in layer.cuts if x.path == shape.path]
                 if by_weight:
                     linear.weight.register_post_accumulate_grad_hook(partial(self._weight, index, cuts))
-                linear.register_forward_hook(partial(self._activation, index, cuts))
+                inner = cuts[0].dim == 1
+                if inner:
+                    linear.register_forward_pre_hook(partial(self._activity, index, cuts))
+                if not by_weight and inner:
+                    linear.register_forward_pre_hook(partial(self._watch_input, index, cuts))
+                elif not by_weight:
+                    linear.register_forward_hook(partial(self._watch_output, index, cuts))
 
     # --- hooks ---
 
@@ -168,33 +195,41 @@ class Scorer:
     @torch.no_grad()
     def _weight(self, index: int, cuts, weight: nn.Parameter) -> None:
         dim = cuts[0].dim
-        sums = absolute_products(weight, weight.grad, dim)
+        sums = products(weight, weight.grad, dim)  # (2, rows or columns): Σ|w·g| and Σ w·g
         weight.grad = None
         for cut in cuts:
-            part = sums[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
-            getattr(self.totals, cut.kind)[index] += part.double() / self.scale
+            part = sums[:, cut.start : cut.start + cut.width * cut.units].unflatten(1, (cut.units, cut.width)).sum(2)
+            part = part.double() / self.scale
+            getattr(self.totals, cut.kind)[index] += part[0]
+            self._sign(index, cut.kind, part[1])
 
-    def _activation(self, index: int, cuts, module, args, output) -> None:
-        """Forward: mean |activation| entering o and down. Backward (activations form): Σ activation × gradient."""
-        dim = cuts[0].dim
-        value = args[0] if dim == 1 else output
-        if dim == 1 and not torch._C._current_graph_task_id() >= 0:  # not again while a checkpoint recomputes
-            mean = value.detach().abs()[self.batch.mask].sum(0, dtype=torch.float32)
-            for cut in cuts:
-                part = mean[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
-                getattr(self.totals, f"activation_{cut.kind}")[index] += part.double()
-        if self.settings.taylor == "activations" and value.requires_grad:
-            bias = module.bias if dim == 0 else None
-            value.register_hook(partial(self._product, index, cuts, value.detach(), bias))
+    def _sign(self, index: int, kind: str, part: torch.Tensor) -> None:
+        """Add one linear's Σ w·g to its units': the absolute value is taken once all their linears are in."""
+        self.signed[index, kind] = self.signed.get((index, kind), 0) + part
 
     @torch.no_grad()
-    def _product(self, index: int, cuts, value, bias, gradient) -> None:
+    def _activity(self, index: int, cuts, module, args) -> None:
+        """Mean |activation| that enters o and down; not again while a checkpoint recomputes."""
+        if torch._C._current_graph_task_id() >= 0:
+            return
+        mean = args[0].abs()[self.batch.mask].sum(0, dtype=torch.float32)
+        for cut in cuts:
+            part = mean[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
+            getattr(self.totals, f"activation_{cut.kind}")[index] += part.double()
+
+    def _watch_input(self, index: int, cuts, module, args):
+        return Watched.apply(args[0], partial(self._product, index, cuts, None)), *args[1:]
+
+    def _watch_output(self, index: int, cuts, module, args, output):
+        return Watched.apply(output, partial(self._product, index, cuts, module.bias))
+
+    @torch.no_grad()
+    def _product(self, index: int, cuts, bias, value, gradient) -> None:
         value = value if bias is None else value - bias  # w·x alone: biases are not scored
         sums = (value.float() * gradient.float()).flatten(0, -2).sum(0)
         for cut in cuts:
             part = sums[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
-            key = index, cut.kind
-            self.signed[key] = self.signed.get(key, 0) + part.double() / self.scale
+            self._sign(index, cut.kind, part.double() / self.scale)
 
     # --- the pass ---
 
@@ -220,7 +255,7 @@ class Scorer:
             loss = F.cross_entropy(logits, batch.labels[:, 1:][wanted])
             (loss * self.scale).backward()
         for (index, kind), value in self.signed.items():
-            getattr(self.totals, kind)[index] += value.abs()
+            getattr(self.totals, f"signed_{kind}")[index] += value.abs()
         self.signed.clear()
         self.batch = None
         self.totals.samples += len(batch.labels) if not paper else 1
@@ -234,8 +269,16 @@ class Scorer:
         def arrays(found, divisor):
             return tuple((x / divisor).cpu().numpy() for x in found)
 
-        importance = {
+        forms = {
             "taylor": Importance(arrays(totals.heads, totals.samples), arrays(totals.neurons, totals.samples)),
+            "taylor-sum": Importance(
+                arrays(totals.signed_heads, totals.samples), arrays(totals.signed_neurons, totals.samples)
+            ),
+        }
+        if self.settings.taylor == "activations":
+            forms["taylor"] = forms.pop("taylor-sum")
+        importance = {
+            **forms,
             "activation": Importance(
                 arrays(totals.activation_heads, max(1, totals.tokens[0])),
                 arrays(totals.activation_neurons, max(1, totals.tokens[0])),
@@ -264,12 +307,16 @@ class Scorer:
         )
 
 
-def absolute_products(weight: torch.Tensor, gradient: torch.Tensor, dim: int) -> torch.Tensor:
-    """Σ|w·g| along the other dimension, in fp32: (rows,) for dim 0, (columns,) for dim 1; a chunk of rows at a time."""
+def products(weight: torch.Tensor, gradient: torch.Tensor, dim: int) -> torch.Tensor:
+    """Σ|w·g| and Σ w·g along the other dimension, in fp32: (2, rows) for dim 0, (2, columns) for dim 1.
+
+    A chunk of rows at a time, so that nothing as large as the weight is made.
+    """
     rows, columns = weight.shape
     step = max(1, CHUNK // columns)
-    chunks = [
-        (weight[i : i + step].float() * gradient[i : i + step].float()).abs_().sum(1 - dim)
-        for i in range(0, rows, step)
-    ]
-    return torch.cat(chunks) if dim == 0 else torch.stack(chunks).sum(0)
+    found = []
+    for i in range(0, rows, step):
+        product = weight[i : i + step] * gradient[i : i + step].float()
+        signed = product.sum(1 - dim)
+        found.append(torch.stack([product.abs_().sum(1 - dim), signed]))
+    return torch.cat(found, 1) if dim == 0 else torch.stack(found).sum(0)

@@ -51,6 +51,7 @@ def explain(plan) -> str:
         touched = [i for i, h, n in cut if h or n]
         why = {
             "taylor": "the loss would change least without them (Taylor importance)",
+            "taylor-sum": "the loss would change least without them (Taylor importance of whole units)",
             "activation": "they are least active (activation importance)",
             "magnitude": "their weights are smallest",
             "random": "drawn by chance, as a control",

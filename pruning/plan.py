@@ -122,7 +122,7 @@ def make_plan(
         first), or "both" (layers for `depth_share` of the target, heads and neurons for the rest).
     metric: what the ratio is a share of: "parameters", "bytes", "flops" (prefill) or "memory" (weights + cache).
     budget: instead of a ratio, the whole model's absolute size after pruning in that metric.
-    importance: "taylor", "activation", "magnitude" or "random".
+    importance: one that the scores hold: "taylor", "taylor-sum", "activation", "magnitude" or "random".
     ranking: "layer" takes the same share of every layer, as published; "global" lets all units compete by importance
         per parameter.
     protect, protect_first, protect_last: layers (indices; first and last so many) that stay whole.

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -29,6 +30,14 @@ class Importance:
     def order(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Per layer the units, least important first; sorted once, so that a plan costs milliseconds."""
         return tuple(tuple(np.argsort(x, kind="stable") for x in part) for part in (self.heads, self.neurons))
+
+
+@dataclass(frozen=True, eq=False)
+class RankCorrelation:
+    """Spearman's ρ between two measures, (L,) each, NaN where a layer has but one unit."""
+
+    heads: np.ndarray
+    neurons: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +70,18 @@ class Scores:
     def neurons(self) -> tuple[np.ndarray, ...]:
         """Taylor importance (Eq. 4) of every MLP neuron, per layer."""
         return self.importance["taylor"].neurons
+
+    def rank_correlation(self, first: str, second: str) -> RankCorrelation:
+        """How alike two of the measures order each layer's units. Raises BadPlan for one that these scores lack."""
+        for name in (first, second):
+            if name not in self.importance:
+                raise BadPlan(f"These scores hold no {name!r} importance, only {', '.join(self.importance)}.")
+
+        def correlations(part: str) -> np.ndarray:
+            pairs = zip(getattr(self.importance[first], part), getattr(self.importance[second], part), strict=True)
+            return np.array([pd.DataFrame({0: a, 1: b}).corr("spearman").loc[0, 1] for a, b in pairs])
+
+        return RankCorrelation(correlations("heads"), correlations("neurons"))
 
     def save(self, path: str | os.PathLike) -> Path:
         """One safetensors file; written beside and renamed, so that it is whole or not there."""

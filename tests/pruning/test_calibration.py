@@ -1,5 +1,7 @@
 """Calibration: what it reports, what it leaves alone, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -139,11 +141,26 @@ def test_bf16_and_fp32_agree_on_what_matters():
         assert np.corrcoef(*ranks)[0, 1] > 0.97
 
 
-def test_both_forms_of_taylor_rank_alike(model, scores):
-    """The cheap activation form orders neurons much as Σ|w·g| does, though not the same."""
+def test_the_cheap_form_of_taylor_needs_no_weight_gradient(model, scores):
+    """|Σ w·g| from activations alone is the "taylor-sum" that a pass with weight gradients finds beside Σ|w·g|."""
     cheap = calibrate(model, tiny.samples(3), CalibrationSettings(taylor="activations"))
-    ranks = [np.argsort(np.argsort(np.concatenate(x.neurons))) for x in (scores, cheap)]
-    assert 0.5 < np.corrcoef(*ranks)[0, 1] < 1
+    assert set(scores.importance) - set(cheap.importance) == {"taylor-sum"}
+    for part in ("heads", "neurons"):
+        for found, wanted in zip(getattr(cheap, part), getattr(scores.importance["taylor-sum"], part)):
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * wanted.max())
+
+
+def test_rank_correlation_tells_how_alike_two_measures_order_units(scores):
+    """1 with itself, −1 with its reverse, in between for the two forms of Taylor; NaN where there is one unit only."""
+    one = scores.importance["taylor"]
+    turned = replace(one, heads=tuple(-x for x in one.heads), neurons=tuple(-x for x in one.neurons))
+    both = replace(scores, importance={**scores.importance, "turned": turned})
+    for part in ("heads", "neurons"):
+        np.testing.assert_allclose(getattr(both.rank_correlation("taylor", "taylor"), part), 1)
+        np.testing.assert_allclose(getattr(both.rank_correlation("taylor", "turned"), part), -1)
+    assert 0.3 < scores.rank_correlation("taylor", "taylor-sum").neurons.mean() < 1
+    single = replace(both, importance={"taylor": replace(one, heads=tuple(x[:1] for x in one.heads))})
+    assert np.isnan(single.rank_correlation("taylor", "taylor").heads).all()
 
 
 def test_scores_save_and_load_whole(scores, tmp_path):

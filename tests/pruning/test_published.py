@@ -122,6 +122,8 @@ def test_the_activation_form_equals_the_absolute_of_summed_products(name, checkp
             product = (weight * weight.grad).sum(1 - cut.dim)
             sums[cut.kind] += product[cut.start : cut.start + cut.width * cut.units].view(cut.units, cut.width).sum(1)
         scale = float(sums["heads"].detach().abs().max())
-        np.testing.assert_allclose(totals.heads[index], sums["heads"].abs().detach(), rtol=1e-3, atol=1e-4 * scale)
+        found = totals.signed_heads[index]
+        np.testing.assert_allclose(found, sums["heads"].abs().detach(), rtol=1e-3, atol=1e-4 * scale)
         scale = float(sums["neurons"].detach().abs().max())
-        np.testing.assert_allclose(totals.neurons[index], sums["neurons"].abs().detach(), rtol=1e-3, atol=1e-4 * scale)
+        found = totals.signed_neurons[index]
+        np.testing.assert_allclose(found, sums["neurons"].abs().detach(), rtol=1e-3, atol=1e-4 * scale)
