@@ -1,11 +1,14 @@
 """Conversations → token tensors with labels on answers only. Knows prompt formats; runs no network."""
 
+import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from .errors import BadSamples, BrokenCheckpoint
+from .errors import BadQuestion, BadSamples, BrokenCheckpoint
+from .files import line
 
 IGNORED = -100  # label of a token that carries no loss
 
@@ -49,67 +52,123 @@ def prompt_text(processor, turns, image, ask: bool) -> str:
     """The conversation in the model's own format; ask: end where the assistant is to answer."""
     if not getattr(processor, "chat_template", None):
         raise BrokenCheckpoint("The model folder has no chat template: add its chat_template.jinja.")
-    marker = getattr(processor, "image_token", None)
-    if marker:  # a person may type the marker: it must not count as an image
-        turns = [(q.replace(marker, " "), a if a is None else a.replace(marker, " ")) for q, a in turns]
+    reserved = _reserved(processor)  # a person may type a marker: it must not count as an image, or end a turn
+    turns = [(reserved.sub(" ", q), a if a is None else reserved.sub(" ", a)) for q, a in turns]
     return processor.apply_chat_template(messages(turns, image), add_generation_prompt=ask)
 
 
-def encode_texts(processor, texts: Sequence[str], images: Sequence, side: str) -> dict:
-    """Padded tensors of texts with their images (None where there is none)."""
-    shown = [x for x in images if x is not None]
+def _reserved(processor) -> re.Pattern:
+    """What only a template or a processor may write: the marks of images, turns and ends."""
+    tokens = {str(x) for x in processor.tokenizer.added_tokens_decoder.values() if x.special}
+    tokens |= set(processor.tokenizer.all_special_tokens) | {getattr(processor, "image_token", None) or ""}
+    return re.compile("|".join(re.escape(x) for x in sorted(tokens - {""}, key=len, reverse=True)) or r"(?!)")
+
+
+def encode_texts(processor, texts: Sequence[str], images: Sequence, side: str, answers: Sequence[str] = ()) -> dict:
+    """Padded tensors of texts with their images (None where there is none).
+
+    answers: for a processor that takes them apart from the prompts (see prefix_attention); "labels" are then given
+    too. Raises BadQuestion where the model wants an image with every text.
+    """
     tokenizer = processor.tokenizer
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    parts = []
+    for shown in (True, False):  # apart, since processors differ in what they make of a text without an image
+        rows = [i for i, image in enumerate(images) if (image is not None) == shown]
+        if rows:
+            parts.append((rows, _encoded(processor, rows, texts, images if shown else None, side, answers)))
+    found = parts[0][1] if len(parts) == 1 else _together(parts, side, tokenizer.pad_token_id)
+    if not answers:
+        found.pop("labels", None)
+    return found
+
+
+def _encoded(processor, rows, texts, images, side: str, answers) -> dict:
+    texts = [texts[i] for i in rows]
     # A chat template writes the start token itself where the model wants one.
-    start = tokenizer.bos_token
-    special = not (start and texts[0].startswith(start))
-    inputs = processor(
-        images=shown or None,
-        text=list(texts),
-        padding=True,
-        padding_side=side,
-        add_special_tokens=special,
-        return_tensors="pt",
-    )
+    start = processor.tokenizer.bos_token
+    options = {"suffix": [answers[i] for i in rows]} if answers else {}
+    try:
+        inputs = processor(
+            images=None if images is None else [[images[i]] for i in rows],
+            text=texts,
+            padding=True,
+            padding_side=side,
+            add_special_tokens=not (start and texts[0].startswith(start)),
+            return_tensors="pt",
+            **options,
+        )
+    except ValueError as error:
+        if images is None:
+            raise BadQuestion(
+                f"This model answers only questions about an image ({line(error)}): please give one."
+            ) from error
+        raise
     return dict(inputs)
 
 
-def encode_samples(processor, samples, answers: bool = True) -> Batch:
+def _together(parts, side: str, pad: int) -> dict:
+    """One batch of rows with images and rows without: what has a column a token is padded, and put in order."""
+    count = sum(len(rows) for rows, _ in parts)
+    length = max(x["input_ids"].shape[1] for _, x in parts)
+    filling = {"input_ids": pad, "labels": IGNORED}
+    found = {}
+    for rows, inputs in parts:
+        shape = inputs["input_ids"].shape
+        columns = slice(0, shape[1]) if side == "right" else slice(length - shape[1], length)
+        for name, tensor in inputs.items():
+            if tensor.shape != shape:
+                found[name] = tensor  # of the images, in their own order
+                continue
+            if name not in found:
+                found[name] = tensor.new_full((count, length), filling.get(name, 0))
+            found[name][rows, columns] = tensor
+    return found
+
+
+def prefix_attention(processor) -> bool:
+    """Whether prompts are read in both directions and answers in one (PaliGemma), so that they come apart."""
+    return "suffix" in inspect.signature(type(processor).__call__).parameters
+
+
+def encode_samples(processor, samples, image_token: int | None, answers: bool = True) -> Batch:
     """Samples as a Batch; with answers=False each ends where its last answer would begin.
 
-    Labels cover every answer and the end token after it. Raises BadSamples for no samples or empty answers.
+    image_token: id of the tokens that stand for images in the network. Labels cover every answer and the end token
+    after it; with prefix attention only the last answer's, since the earlier ones are seen by all tokens of the prompt.
+    Raises BadSamples for no samples or empty answers.
     """
     if not samples:
         raise BadSamples("There are no samples: choose at least one.")
-    texts, spans = [], []
+    texts, spans, last = [], [], []
+    apart = answers and prefix_attention(processor)
     for sample in samples:
         turns = [(turn.question, turn.answer) for turn in sample.turns]
         if not turns or (answers and not all(answer.strip() for _, answer in turns)):
             raise BadSamples(f"Sample {sample.id} has an empty answer: remove it or answer it.")
         text, found = _with_answers(processor, turns, sample.image)
-        if not answers:
-            text, found = text[: found[-1][0]], []
-        texts.append(text)
+        texts.append(text[: found[-1][0]] if apart or not answers else text)
         spans.append(found)
-    inputs = encode_texts(processor, texts, [x.image for x in samples], side="right")
+        last.append(turns[-1][1])
+    images = [x.image for x in samples]
+    inputs = encode_texts(processor, texts, images, side="right", answers=last if apart else ())
     mask = inputs["attention_mask"].bool()
     labels = torch.full_like(inputs["input_ids"], IGNORED)
-    for row, (text, found) in enumerate(zip(texts, spans)):
-        if found:
-            tail = _label_tail(processor, text, found)
+    if apart:
+        labels = inputs.pop("labels")
+    elif answers:
+        for row, (text, found) in enumerate(zip(texts, spans)):
+            tail = torch.tensor(_label_tail(processor, text, found))
             end = int(mask[row].sum())
             start = end - len(tail)
-            tail = torch.tensor(tail)
             labels[row, start:end] = torch.where(tail, inputs["input_ids"][row, start:end], IGNORED)
-    image_id = getattr(processor, "image_token_id", None)
-    image_mask = inputs["input_ids"] == image_id if image_id is not None else torch.zeros_like(mask)
+    image_mask = torch.zeros_like(mask) if image_token is None else inputs["input_ids"] == image_token
     return Batch(inputs, labels, image_mask, mask)
 
 
 def _with_answers(processor, turns, image) -> tuple[str, list[tuple[int, int]]]:
     """The whole conversation, and the character span of each answer with its end token."""
-    end = processor.tokenizer.eos_token or ""
     spans, text = [], ""
     for n in range(1, len(turns) + 1):
         asked = prompt_text(processor, [*turns[: n - 1], (turns[n - 1][0], None)], image, ask=True)
@@ -118,9 +177,10 @@ def _with_answers(processor, turns, image) -> tuple[str, list[tuple[int, int]]]:
             raise BrokenCheckpoint(
                 "The chat template writes an answered turn differently from a question: cannot label."
             )
-        spans.append((len(asked), len(text)))
-    if end and end not in text[spans[-1][0] :]:  # LLaVA-1.5's template leaves it out; its training had it
-        start, text = spans[-1][0], text.rstrip() + end
+        spans.append((len(asked), len(text.rstrip())))  # the line break after an end mark belongs to the next turn
+    start, end = spans[-1][0], processor.tokenizer.eos_token or ""
+    if end and not _reserved(processor).search(text[start:]):
+        text = text.rstrip() + end  # LLaVA-1.5's template leaves its end out; its training had it
         spans[-1] = (start, len(text))
     return text, spans
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoImageProcessor, AutoProcessor
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
 from .catalogue import find
 from .errors import BrokenCheckpoint, NotAnLVLM, UnknownModel, UnsafeCheckpoint
@@ -15,7 +15,7 @@ from .events import Progress, Report, silent
 from .files import download, line, numbers_in, quiet, read_json, weight_files
 from .model import LVLM
 from .originals import read, recognise
-from .originals.processors import InternVLProcessor
+from .processors import read_processor
 from .reshaped import KEY, reshaped_class
 
 SMALL = 1_000_000_000  # parameters; below, fp32 on the CPU is both exact and fast enough
@@ -52,7 +52,7 @@ def load(
         report(Progress("load", 1, 3, "reading the weights"))
         network = _network(folder, config, dtype, device)
         report(Progress("load", 2, 3, "reading the tokenizer"))
-        processor = _processor(folder)
+        processor = read_processor(folder, config)
     model = LVLM(network, processor, meta.get("name", name), meta.get("history", ()))
     if quantization is not None and not any(x.get("step") == "quantize" for x in model.history):
         from .int8 import quantized  # bitsandbytes takes a second to import, and most runs do without
@@ -160,12 +160,6 @@ def _default_dtype(folder: Path):
     return torch.float32 if stored < 2 * SMALL and not on_gpu else "auto"  # stored with two bytes a parameter
 
 
-def _kind(folder: Path) -> str | None:
-    """The processor class that a folder names, in one of the two places where it may."""
-    files = (folder / "processor_config.json", folder / "preprocessor_config.json")
-    return next((x for f in files if f.exists() and (x := read_json(f).get("processor_class"))), None)
-
-
 def _exact(dtype) -> torch.dtype | None:
     """A type, from one or its name; None for "auto"."""
     if isinstance(dtype, torch.dtype) or dtype == "auto":
@@ -175,19 +169,3 @@ def _exact(dtype) -> torch.dtype | None:
 
 def _place(device):
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _processor(folder: Path):
-    """The processor, with pixels from the PIL backend: a folder does not record which backend made its model."""
-    with quiet():
-        try:
-            images = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
-            maker = InternVLProcessor if _kind(folder) == "InternVLProcessor" else AutoProcessor
-            processor = maker.from_pretrained(folder, trust_remote_code=False, image_processor=images)
-            processor.image_processor = images
-            processor.tokenizer.init_kwargs.pop("image_processor", None)  # handed on to it, and cannot be saved
-        except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-            raise BrokenCheckpoint(
-                f"{folder.name} has no usable processor (tokenizer, image processor): {line(error)}"
-            ) from error
-    return processor

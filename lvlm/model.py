@@ -54,6 +54,12 @@ class LVLM:
         """Tokens that prompt and answer may take together."""
         return int(getattr(self.network.config.get_text_config(), "max_position_embeddings", 1 << 20))
 
+    @property
+    def image_token(self) -> int | None:
+        """Id of the tokens that stand for images in a prompt."""
+        config = self.network.config
+        return getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+
     def parameters(self) -> Parts:
         return parts_of(self.network)
 
@@ -71,7 +77,8 @@ class LVLM:
 
     def encode(self, samples, answers: bool = True) -> Batch:
         """Samples as one right-padded batch on this model's device. See encoding.encode_samples."""
-        return encode_samples(self.processor, samples, answers=answers).to(self.device, self.dtype)
+        batch = encode_samples(self.processor, samples, self.image_token, answers=answers)
+        return batch.to(self.device, self.dtype)
 
     def chat(
         self,

@@ -12,14 +12,13 @@ from transformers import (
     LlavaImageProcessorPil,
     LlavaProcessor,
     PreTrainedConfig,
-    ProcessorMixin,
 )
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
-from transformers.models.internvl.processing_internvl import InternVLProcessor as StockInternVLProcessor
 from transformers.utils import is_sentencepiece_available
 
 from ..errors import BrokenCheckpoint
 from ..files import line, quiet, read_json
+from ..processors import InternVLProcessor
 from .layouts import Layout, Prompt
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
@@ -145,44 +144,6 @@ def square(raw: dict, colours: dict, config, tokenizer, prompt: Prompt) -> Llava
 def _colour(said, usual: list[float]) -> list[float]:
     usable = isinstance(said, list) and len(said) == 3 and all(isinstance(x, float) and 0 < x < 1 for x in said)
     return said if usable else usual
-
-
-class InternVLProcessor(StockInternVLProcessor):
-    """The stock processor without video, which alone cannot be built where torchvision is missing.
-
-    It keeps the stock name, and with it the stock files. system_text replaces the chat template's own.
-    """
-
-    def __init__(
-        self,
-        image_processor=None,
-        tokenizer=None,
-        image_seq_length: int = 256,
-        system_text: str | None = None,
-        chat_template=None,
-        **kwargs,
-    ):
-        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
-        self.image_seq_length = image_seq_length
-        self.system_text = system_text
-        self.start_image_token = tokenizer.start_image_token
-        self.end_image_token = tokenizer.end_image_token
-        self.start_image_token_id = tokenizer.convert_tokens_to_ids(self.start_image_token)
-        self.end_image_token_id = tokenizer.convert_tokens_to_ids(self.end_image_token)
-        self.image_token = tokenizer.context_image_token
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token = getattr(tokenizer, "video_token", None)
-
-    def __call__(self, images=None, text=None, **kwargs):
-        """Tokens and tiles: an image of n tiles takes n × image_seq_length image tokens, between two marks."""
-        inputs = ProcessorMixin.__call__(self, images=images, text=text, **kwargs)
-        inputs.pop("num_patches", None)
-        return inputs
-
-    def apply_chat_template(self, conversation, chat_template=None, **kwargs):
-        if self.system_text is not None:
-            kwargs["system_text"] = self.system_text
-        return super().apply_chat_template(conversation, chat_template, **kwargs)
 
 
 def tiles(counts: tuple[int, int], pixels: int, tokens: int, tokenizer, prompt: Prompt) -> InternVLProcessor:
