@@ -10,7 +10,6 @@ from .errors import BadPlan, LVLMError
 from .model import LVLM
 from .reshaped import shared_copy
 
-UNTOUCHED = ["model.vision_tower", "model.visual", "model.vision_model", "model.multi_modal_projector", "lm_head"]
 THRESHOLD = 6.0  # LLM.int8's outlier threshold: activation columns beyond it are multiplied in 16 bits
 
 
@@ -31,9 +30,20 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
         "quant_method": "bitsandbytes",
         "load_in_8bit": True,
         "llm_int8_threshold": THRESHOLD,
-        "llm_int8_skip_modules": UNTOUCHED,
+        "llm_int8_skip_modules": outside_layers(network),
     }
     return model.then(network.eval(), {"step": "quantize", "kind": kind, "library": f"bitsandbytes {bnb.__version__}"})
+
+
+def outside_layers(network: nn.Module) -> list[str]:
+    """Full paths of all that is not the decoder's layers: whatever stands beside the way from the network to them."""
+    decoder = network.get_decoder()
+    path = next(name for name, module in network.named_modules() if module is decoder)
+    found, where, module = [], "", network
+    for step in (*path.split("."), "layers"):
+        found += [f"{where}{name}" for name, _ in module.named_children() if name != step]
+        where, module = f"{where}{step}.", module.get_submodule(step)
+    return sorted(found)
 
 
 def bitsandbytes_quietly():

@@ -15,9 +15,10 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import PreTrainedModel
 
+from . import deepstack
 from .anatomy import Layer, anatomy_of, describe_layer
 
-KEY = "pruning"  # in text_config: {"groups": [...], "neurons": [...]}, one number a layer
+KEY = "pruning"  # in text_config: {"groups": [...], "neurons": [...]}, one number a layer; {"deepstack": …} if it moved
 PER_LAYER_LISTS = ("layer_types", "no_rope_layers", "mlp_layer_types")  # text_config entries with one item a layer
 HEAD_COUNTS = ("num_heads", "num_attention_heads")  # what attention modules call their own counts, where they keep any
 KV_COUNTS = ("num_key_value_heads", "num_kv_heads")
@@ -58,6 +59,8 @@ def keep(network: PreTrainedModel, layers, heads, neurons) -> PreTrainedModel:
     layers: indices to keep; heads, neurons: per original layer the sorted indices of kept groups and neurons.
     """
     dense = anatomy_of(network).layers
+    recorded = getattr(network.config.get_text_config(), KEY, None) or {}
+    places = deepstack.places_of(network, recorded.get("deepstack"))
     network = shared_copy(network)
     decoder = network.get_decoder()
     modules = list(decoder.layers)
@@ -70,12 +73,14 @@ def keep(network: PreTrainedModel, layers, heads, neurons) -> PreTrainedModel:
         kept.append(smaller)
     decoder.layers = nn.ModuleList(modules[i] for i in layers)
     _renumber(network, layers, len(modules))
-    if widths_change or is_reshaped(network):
+    places = deepstack.moved(places, list(layers))
+    in_place = places == list(range(len(places)))
+    if widths_change or is_reshaped(network) or not in_place:
         stock = stock_class(type(network))
-        if _describe_as_stock(network, stock, kept):
+        if in_place and _describe_as_stock(network, stock, kept):
             network.__class__ = stock
         else:
-            _record_widths(network, kept)
+            _record(network, kept, [] if in_place else places)
             network.__class__ = reshaped_class(stock)
     return network
 
@@ -156,10 +161,13 @@ def _renumber(network: nn.Module, layers, before: int) -> None:
         config.num_hidden_layers = len(layers)
 
 
-def _record_widths(network: nn.Module, layers: Sequence[Layer]) -> None:
+def _record(network: nn.Module, layers: Sequence[Layer], places: Sequence[int]) -> None:
     widths = {"groups": [x.groups for x in layers], "neurons": [x.neurons for x in layers]}
+    if places:
+        widths["deepstack"] = list(places)
+        deepstack.move(network, places)
     for config in text_configs(network):
-        setattr(config, KEY, dict(widths))
+        setattr(config, KEY, copy.deepcopy(widths))
 
 
 def _describe_as_stock(network: nn.Module, stock: type, layers: Sequence[Layer]) -> bool:
@@ -239,7 +247,10 @@ def stock_class(cls: type) -> type:
 
 
 def resize(network: nn.Module, widths: dict) -> None:
-    """Give each layer's linears the widths written in text_config.pruning; weights are left uninitialised."""
+    """Give each layer's linears the widths written in text_config.pruning; weights are left uninitialised.
+
+    Image features that are added between layers go to their written places too.
+    """
     modules = network.get_decoder().layers
     groups, neurons = widths["groups"], widths["neurons"]
     if not len(groups) == len(neurons) == len(modules):
@@ -253,3 +264,5 @@ def resize(network: nn.Module, widths: dict) -> None:
                 module.set_submodule(old.path, _empty_linear(new, weight.device, weight.dtype))
         if smaller is not layer:
             _tell_attention(module, smaller)
+    if "deepstack" in widths:
+        deepstack.move(network, [int(x) for x in widths["deepstack"]])
