@@ -326,7 +326,7 @@ def measure(
     if cost.first_token_s is not None:
         rows += [("first token", f"{cost.first_token_s:.3g} s"), ("then", f"{cost.tokens_per_s:.3g} tokens/s")]
     if cost.peak_bytes is not None:
-        rows.append(("peak GPU memory", size(cost.peak_bytes, "B")))
+        rows.append(("peak memory", size(cost.peak_bytes, "B")))
     show(as_json, cost.to_dict(), columns(rows))
 
 

@@ -15,16 +15,16 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.process import forget_peak, machine, peak_bytes, resident_bytes
+from benchmarks.machine import machine
+from benchmarks.pages import README, write_into
 from lvlm.anatomy import anatomy_of
 from pruning.calibration import CalibrationSettings, DecoderBatch, Scorer
+from pruning.peak import forget_peak, peak_bytes, resident_bytes
 
-LOG = Path(__file__).with_suffix(".md")
 ANSWER = 40  # tokens with a label; the image and the question have none
 
 
@@ -165,8 +165,8 @@ def main() -> None:
         f"{count / 1e9:.2f} B parameters, {given['dtype']}, {given['samples']} samples of {given['tokens']} tokens, medians "
         f"of {rounds} rounds; {machine()}."
     )
-    LOG.write_text(f"# {__doc__.splitlines()[0]}\n\n`python -m benchmarks.calibration`: {about}\n\n{table(runs)}\n")
-    print(LOG.read_text())
+    write_into(README, "calibration", f"{table(runs)}\n\n{about}")
+    print(table(runs), about, sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokenizerFast
 
-from benchmarks.process import forget_peak, machine, peak_bytes
+from benchmarks.machine import machine
 from lvlm import load
 from lvlm.catalogue import CONFIGS, find, network_on_meta
 from pruning import CalibrationSettings, calibrate, make_plan, measure, prune, save
+from pruning.peak import forget_peak, peak_bytes
 from samples import Sample, load_samples
 
 LOG = Path(__file__).with_suffix(".md")

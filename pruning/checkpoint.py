@@ -11,7 +11,10 @@ from lvlm.events import Progress, Report, silent
 from lvlm.loading import HISTORY, quiet
 from lvlm.reshaped import is_reshaped
 
+from .explain import ranges
+
 SCHEMA = 1
+SHARD = "5GB"  # what a file of weights holds at most
 
 
 def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
@@ -35,7 +38,7 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
         folder.parent.mkdir(parents=True, exist_ok=True)
         report(Progress("save", 0, 2, "writing the weights"))
         with quiet():
-            model.network.save_pretrained(part)
+            model.network.save_pretrained(part, max_shard_size=SHARD)
             if model.processor is not None:
                 model.processor.save_pretrained(part)
         stock, why = loads_in_transformers(model)
@@ -71,28 +74,57 @@ def _replace(new: Path, folder: Path) -> None:
 
 
 def card(model: LVLM, stock: bool, why: str) -> str:
-    """A model card that can be published as it stands."""
+    """A model card that can be published as it stands: what this is, what was done to it, and how to load it."""
     parts = model.parameters()
+    did = [x.get("step") for x in model.history]
+    words = {"prune": "pruned", "recover": "recovered", "quantize": "in 8 bits"}
     lines = [
         "---",
         "library_name: transformers",
         "pipeline_tag: image-text-to-text",
-        "tags: [pruned, vision-language]",
+        "tags: [vision-language, structured-pruning]",
         "---",
         "",
-        f"# {model.name}, pruned" if model.history else f"# {model.name}",
+        f"# {', '.join([model.name, *(words.get(x, str(x)) for x in dict.fromkeys(did))])}",
         "",
-        f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, "
-        f"{parts.decoder:,} decoder.",
+        f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, {parts.decoder:,} decoder.",
+        f"Weights {str(model.dtype).removeprefix('torch.')}, {model.bytes() / 2**20:,.1f} MiB, digest {model.digest()}.",
+        "",
+        *(line for step in model.history for line in _told(step)),
+        *([""] if did else []),
+        f"`pruning.json` beside this file holds every step in full. The licence is that of {model.name}.",
+        "",
+        "## Loading it",
+        "",
+        "Plain `from_pretrained` " + ("loads it" if stock else "does not load it") + f": {why}. Prunoscope does:",
+        "",
+        "```python",
+        "from lvlm import load",
+        'model = load("this/folder")',
+        'print(*model.chat("photo.jpg", "What is to be seen?"), sep="")',
+        "```",
         "",
     ]
-    for step in model.history:
-        if step.get("step") == "prune":
-            lines.append(
-                f"* Pruned {step['method']}: {step['achieved']:.1%} of the language backbone of {step['base']} removed "
-                f"({len(step['layers'])} layers left)."
-            )
-        else:
-            lines.append(f"* {str(step.get('step', 'step')).capitalize()}.")
-    lines += ["", "Plain `from_pretrained` " + ("loads it" if stock else "does not load it") + f": {why}.", ""]
     return "\n".join(lines)
+
+
+def _told(step: dict) -> list[str]:
+    """One list item about a step of a model's history."""
+    if step.get("step") != "prune":
+        facts = ", ".join(f"{k} {v}" for k, v in step.items() if k != "step" and isinstance(v, str | int | float))
+        return [f"* {str(step.get('step', 'step')).capitalize()}" + (f": {facts}." if facts else ".")]
+    settings = step["settings"]
+    samples, dense = len(settings.get("sample_ids", ())), step.get("dense_shape", ())
+    loss = settings.get("scores", {}).get("loss")
+    removed = [i for i in range(len(dense)) if i not in set(step["layers"])]
+    heads = sum(dense[i][0] - len(h) for i, h in zip(step["layers"], step["heads"])) if dense else 0
+    neurons = sum(dense[i][1] - len(n) for i, n in zip(step["layers"], step["neurons"])) if dense else 0
+    gone = [f"{len(removed)} layers ({ranges(removed)})"] if removed else []
+    gone += [f"{heads:,} key/value groups"] if heads else []
+    gone += [f"{neurons:,} MLP neurons"] if neurons else []
+    return [
+        f"* Pruned {step['method']}: {step['achieved']:.1%} of the language backbone of {step['base']} removed"
+        + (f" ({', '.join(gone)})" if gone else "")
+        + f", by importance on {samples} calibration samples (seed {settings.get('seed')}"
+        + (")." if loss is None else f", mean loss {loss:.3g}).")
+    ]

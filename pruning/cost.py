@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 from PIL import Image
@@ -12,6 +13,8 @@ from lvlm import LVLM, Anatomy, Parts
 from lvlm.encoding import encode_texts, prompt_text
 from lvlm.events import Progress, Report, silent
 from lvlm.reshaped import shared_copy
+
+from .peak import added_by
 
 QUESTION = "Describe this image in detail: what is to be seen, how many of each, where, and in which colours?"
 
@@ -37,7 +40,7 @@ class Cost:
     workload: Workload
     first_token_s: float | None = None  # median
     tokens_per_s: float | None = None  # median, after the first token
-    peak_bytes: int | None = None  # CUDA only: the allocator's peak while generating
+    peak_bytes: int | None = None  # weights, and what generating takes above them; None where it cannot be measured
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -74,11 +77,10 @@ def workload_of(model: LVLM) -> Workload:
     if model.processor is None:
         return Workload(64, 0, 0)
     inputs = _inputs(model)
-    image_id = getattr(model.processor, "image_token_id", None)
     with torch.no_grad(), flop_counter() as counter:
         decoder_inputs(shared_copy(model.network), inputs)
     ids = inputs["input_ids"]
-    return Workload(ids.shape[1], int((ids == image_id).sum()), counter.get_total_flops())
+    return Workload(ids.shape[1], int((ids == model.image_token).sum()), counter.get_total_flops())
 
 
 def flop_counter() -> FlopCounterMode:
@@ -124,26 +126,31 @@ def decoder_inputs(network, inputs: dict) -> dict:
 
 
 def measure(model: LVLM, timed: bool = True, repeats: int = 5, new_tokens: int = 16, report: Report = silent) -> Cost:
-    """Counts of any LVLM, and (timed) medians of warm runs: time to first token, tokens/s, peak CUDA memory."""
+    """Counts of any LVLM, and (timed) medians of warm runs: time to first token, tokens/s; and its peak memory."""
     workload = workload_of(model)
     cost = count(model.anatomy, workload, model.bytes())
     cost = replace(cost, parameters=model.parameters())
     if not timed or model.processor is None:
         return cost
     inputs = _inputs(model)
-    cuda = model.device.type == "cuda"
+    run = partial(_token_times, model, inputs, new_tokens, model.device.type == "cuda")
+    report(Progress("measure", 0, repeats + 2, "warming up"))
+    run()
+    report(Progress("measure", 1, repeats + 2, "measuring memory"))
+    added = added_by(run, model.device)
     first, rate = [], []
-    for run in range(repeats + 1):
-        report(Progress("measure", run, repeats + 1, "timing" if run else "warming up"))
-        if cuda and run == 1:
-            torch.cuda.reset_peak_memory_stats(model.device)
-        times = _token_times(model, inputs, new_tokens, cuda)
-        if run:
-            first.append(times[0])
-            rate.append((new_tokens - 1) / (times[-1] - times[0]))
-    report(Progress("measure", repeats + 1, repeats + 1, "timed"))
-    peak = torch.cuda.max_memory_allocated(model.device) if cuda else None
-    return replace(cost, first_token_s=statistics.median(first), tokens_per_s=statistics.median(rate), peak_bytes=peak)
+    for done in range(repeats):
+        report(Progress("measure", done + 2, repeats + 2, "timing"))
+        times = run()
+        first.append(times[0])
+        rate.append((new_tokens - 1) / (times[-1] - times[0]))
+    report(Progress("measure", repeats + 2, repeats + 2, "timed"))
+    return replace(
+        cost,
+        first_token_s=statistics.median(first),
+        tokens_per_s=statistics.median(rate),
+        peak_bytes=None if added is None else cost.bytes + added,
+    )
 
 
 class _Clock:

@@ -212,6 +212,8 @@ def _plan(scores: Scores, method: str, ratio: float | None, choice: Choice, sett
     kept = anatomy.kept(choice.layers, [len(x) for x in choice.heads], [len(x) for x in choice.neurons])
     removed = anatomy.parts.decoder - kept.parts.decoder
     settings = {**settings, "sample_ids": list(scores.sample_ids), "seed": scores.seed, "calibration": scores.settings}
+    loss = None if np.isnan(scores.loss) else scores.loss  # JSON knows no NaN
+    settings["scores"] = {"loss": loss, "block_influence": scores.block_influence.tolist(), **scores.versions}
     return Plan(
         method=method,
         ratio=ratio,

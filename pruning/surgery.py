@@ -24,6 +24,7 @@ def prune(model: LVLM, plan: Plan) -> LVLM:
         "achieved": plan.achieved,
         "base": plan.model,
         "base_digest": plan.digest,
+        "dense_shape": [list(x) for x in plan.dense_shape],
         "layers": list(plan.layers),
         "heads": [plan.heads[i].tolist() for i in plan.layers],
         "neurons": [plan.neurons[i].tolist() for i in plan.layers],

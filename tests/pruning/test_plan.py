@@ -1,15 +1,17 @@
 """Plans: instant, exact, to the published sizes, and clear about what cannot be."""
 
 import json
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lvlm import BadPlan
 from lvlm.anatomy import anatomy_of
 from lvlm.catalogue import CONFIGS, network_on_meta
 from pruning import Importance, Plan, Scores, Workload, make_plan, published_plan
+from pruning.cost import flop_counter
 from pruning.explain import size
 from tests import tiny
 
@@ -62,31 +64,19 @@ def test_five_layers_are_the_papers_fifteen_percent(name, share):
     assert plan.achieved == pytest.approx(share, abs=0.0005)
 
 
-# --- speed ---
+def test_flops_are_table_threes():
+    """LLaVA at 30%: 6.89 (widthwise) and 6.92 (layerwise) TFLOPs to 3%, for one image and 136 text tokens.
 
-
-@pytest.mark.parametrize("method", ["layerwise", "widthwise", "both"])
-@pytest.mark.parametrize("ranking", ["layer", "global"])
-def test_a_plan_for_seven_billion_parameters_is_instant(llava, method, ranking):
-    """Under 100 ms for 32 layers of 11,008 neurons, once the scores have been sorted."""
-    make_plan(llava, method, 0.1, ranking=ranking)
-    times = []
-    for ratio in (0.2, 0.3, 0.45):
-        start = time.perf_counter()
-        make_plan(llava, method, ratio, ranking=ranking)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.1
-
-
-def test_a_plan_for_a_small_model_takes_milliseconds(scores):
-    """Under 20 ms: the slider moves freely."""
-    make_plan(scores, "both", 0.1)
-    times = []
-    for ratio in (0.2, 0.3, 0.4):
-        start = time.perf_counter()
-        make_plan(scores, "both", ratio)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.02
+    The paper does not say how long the prompt was. 712 tokens is what its layerwise figure implies; the widthwise one
+    then follows. At 640 tokens, say, they would be 6.14 and 6.25.
+    """
+    config = json.loads((CONFIGS / "llava-1.5-7b.json").read_text())
+    network = network_on_meta(config)
+    with torch.no_grad(), flop_counter() as counter:
+        network.model.get_image_features(pixel_values=torch.empty(1, 3, 336, 336, device="meta"))
+    found = replace(big_scores("llava-1.5-7b"), workload=Workload(712, 576, counter.get_total_flops()))
+    assert published_plan(found, 0.4).cost.after.flops_prefill / 1e12 == pytest.approx(6.89, rel=0.03)
+    assert make_plan(found, "layerwise", 0.30).cost.after.flops_prefill / 1e12 == pytest.approx(6.92, rel=0.03)
 
 
 # --- what goes ---
