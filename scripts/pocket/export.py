@@ -1,67 +1,48 @@
 """Writes a trained pocket model as a stock Hugging Face folder: fp16 safetensors, tokenizer, processor, chat template.
 
-python -m scripts.pocket.export            # checkpoints/together.pt → assets/models/pocket-llava
-python -m scripts.pocket.export --untrained   # the first two stages' weights, before they have met
+python -m scripts.pocket.export --model pocket-bunny   # checkpoints/pocket-bunny → assets/models/pocket-bunny
+python -m scripts.pocket.export --untrained            # pocket-llava's first stages' weights, before they have met
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
-import torch
-
-from scripts.pocket.network import build_network, build_processor
-from scripts.pocket.stages import STAGES, Together
+from scripts.pocket.card import card
+from scripts.pocket.network import build_network
+from scripts.pocket.recipes import RECIPES
+from scripts.pocket.stages import Together
 from scripts.pocket.tokenizer import build_tokenizer
 from scripts.pocket.train import CHECKPOINTS
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets/models/pocket-llava"
-CARD = Path(__file__).with_name("card.md")
-POINTS = 12  # of a curve that the model card shows
-
-
-def curve_table(path: Path) -> str:
-    """Some points of a training curve, as a table under its stage's name."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    rows = [rows[i] for i in sorted({*range(0, len(rows), max(1, len(rows) // POINTS)), len(rows) - 1})]
-    keys = [key for key in rows[0] if key not in ("seconds", "distance")]
-    lines = [f"**{path.stem}**", "", "| minutes | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for row in rows:
-        cells = [f"{row[key]:,}" if key == "step" else f"{row.get(key, float('nan')):.3f}" for key in keys]
-        lines.append(f"| {row['seconds'] / 60:.0f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def write_card(folder: Path) -> None:
-    """The model card with today's curves; its score tables are filled by benchmarks.zero_shot."""
-    curves = "\n".join(curve_table(CHECKPOINTS / f"{stage}.jsonl") for stage in STAGES)
-    start, end = "<!-- curves -->\n", "<!-- /curves -->"
-    (folder / "README.md").write_text(CARD.read_text(encoding="utf-8").replace(start + end, start + curves + end))
+MODELS = Path(__file__).resolve().parents[2] / "assets/models"
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", choices=RECIPES, default="pocket-llava")
     options.add_argument("--untrained", action="store_true")
-    options.add_argument("--out", type=Path, default=FOLDER)
+    options.add_argument("--out", type=Path, default=None)
     given = options.parse_args()
-    tokenizer = build_tokenizer()
-    network = build_network(tokenizer)
+    recipe, folder = RECIPES[given.model], CHECKPOINTS / given.model
+    out = given.out or MODELS / recipe.name
+    tokenizer = build_tokenizer(recipe.extra_tokens)
+    network = build_network(recipe, tokenizer)
+    stage = Together(recipe, tokenizer, folder)
     if given.untrained:
-        Together(tokenizer, CHECKPOINTS).load_start(network)
+        stage.load_start(network)
     else:
-        network.load_state_dict(torch.load(CHECKPOINTS / "together.pt", weights_only=True)["weights"])
-    given.out.mkdir(parents=True, exist_ok=True)
-    network.half().save_pretrained(given.out)
-    build_processor(tokenizer).save_pretrained(given.out)
-    (given.out / "curves").mkdir(exist_ok=True)
-    for stage in STAGES:
-        shutil.copy(CHECKPOINTS / f"{stage}.jsonl", given.out / "curves")
-    write_card(given.out)
-    size = sum(f.stat().st_size for f in given.out.glob("*.safetensors"))
-    print(
-        f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {size / 2**20:.1f} MiB → {given.out}"
-    )
+        network.load_state_dict(stage.weights("together"))
+    out.mkdir(parents=True, exist_ok=True)
+    network.half().save_pretrained(out)
+    recipe.processor(tokenizer).save_pretrained(out)
+    (out / "curves").mkdir(exist_ok=True)
+    for name in recipe.stages:
+        shutil.copy(folder / f"{name}.jsonl", out / "curves")
+    (out / "README.md").write_text(card(recipe, network, len(tokenizer), folder), encoding="utf-8")
+    shutil.copy(MODELS / "pocket-llava/LICENSE", out / "LICENSE")
+    size = sum(f.stat().st_size for f in out.glob("*.safetensors"))
+    print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters, {size / 2**20:.1f} MiB → {out}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What the pocket models learn from: turns and drills about scenes, packed so that each sees the image and itself.
 
-A sequence is `<s><user><image>…` followed by many turns. Each turn attends to the image and to itself only, at the
-positions that it would have alone, so that one pass over an image teaches twenty first questions; a few sequences are
-ordinary conversations instead.
+A sequence is `<s><user><image>…` (with a model's own marks around the image) followed by many turns. Each turn attends
+to the image and to itself only, at the positions that it would have alone, so that one pass over an image teaches
+twenty first questions; a few sequences are ordinary conversations instead.
 """
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +17,7 @@ from samples.questions import ASKERS, absent_kind, knowledge, present
 from samples.sample import Turn
 from samples.scenes import GRID, PLACES, Scene
 from samples.sprites import kinds
-from scripts.pocket.network import PATCHES
+from scripts.pocket.sizes import PATCHES
 from scripts.pocket.tokenizer import ASSISTANT, BOS, EOS, IMAGE, USER
 
 SHARES = {  # how often each task is asked
@@ -37,11 +38,16 @@ class Packed:
 
 
 class Packer:
-    """Turns text into packed sequences. Whole words go through a table, which is much faster than the tokenizer."""
+    """Turns text into packed sequences. Whole words go through a table, which is much faster than the tokenizer.
 
-    def __init__(self, tokenizer):
+    around: the tokens before and after the image.
+    """
+
+    def __init__(self, tokenizer, around: tuple[Sequence[str], Sequence[str]] = ((), ())):
         self.tokenizer = tokenizer
         self.token = {name: tokenizer.convert_tokens_to_ids(name) for name in (BOS, EOS, IMAGE, USER, ASSISTANT)}
+        before, after = (tokenizer.convert_tokens_to_ids(list(marks)) for marks in around)
+        self.image = before + [self.token[IMAGE]] * PATCHES + after
         self.words: dict[str, int] = {}
 
     def encode(self, text: str) -> list[int]:
@@ -57,7 +63,7 @@ class Packer:
         return ids
 
     def start(self, image: bool) -> Packed:
-        ids = [self.token[BOS], self.token[USER]] + [self.token[IMAGE]] * (PATCHES if image else 0)
+        ids = [self.token[BOS], self.token[USER]] + (self.image if image else [])
         return Packed(ids, [-100] * len(ids), [0] * len(ids), list(range(len(ids))))
 
     def add(self, pack: Packed, turn: Turn, isolated: bool, only: set[int] | None = None) -> None:

@@ -12,32 +12,23 @@ from PIL import Image
 from samples.sample import Turn
 from samples.scenes import SIGN_WORDS, Scene, draw_with_labels, make_scene
 from scripts.pocket.lessons import Packer, collate, scene_lesson, text_lesson, turns_lesson
-from scripts.pocket.network import IMAGE_SIZE, PATCHES, SCALE
+from scripts.pocket.recipes import Recipe
+from scripts.pocket.sizes import IMAGE_SIZE, PATCHES, SCALE, SIDE
 from scripts.pocket.symbols import (
     BACKGROUND_ROW,
     ROW,
-    SIDE,
     SIGN_ROW,
     guess_patches,
     place_vectors,
     true_patches,
     word_rows,
 )
-
-MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)  # CLIP's, as in the processor
-STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
-
-
-def pixels(image: Image.Image) -> torch.Tensor:
-    """(3, IMAGE_SIZE, IMAGE_SIZE) what the model's processor makes of a square image."""
-    small = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-    return (torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255 - MEAN) / STD
+from scripts.pocket.warm import teacher
 
 
 def image_features(network, images: torch.Tensor) -> torch.Tensor:
-    """(B, PATCHES, WIDTH) projected features, as the network's own forward makes them."""
-    hidden = network.model.vision_tower(images).last_hidden_state[:, 1:]
-    return network.model.multi_modal_projector(hidden)
+    """(B, PATCHES, WIDTH) projected features, row by row of the picture."""
+    return torch.stack(list(network.get_image_features(pixel_values=images).pooler_output))
 
 
 def answer_loss(decoder, embeds: torch.Tensor, batch: dict) -> tuple[torch.Tensor, dict]:
@@ -83,9 +74,9 @@ class Stage:
 
     freeze = None
 
-    def __init__(self, tokenizer, folder: Path):
-        self.tokenizer, self.folder = tokenizer, folder
-        self.packer = Packer(tokenizer)
+    def __init__(self, recipe: Recipe, tokenizer, folder: Path):
+        self.recipe, self.tokenizer, self.folder = recipe, tokenizer, folder
+        self.packer = Packer(tokenizer, recipe.around)
         self.seen = word_rows(tokenizer)
 
     def load_start(self, network) -> None:
@@ -95,8 +86,8 @@ class Stage:
 class Decoder(Stage):
     """The decoder alone, on symbolic images: drills first, then questions with a quarter of drills kept in."""
 
-    def __init__(self, tokenizer, folder):
-        super().__init__(tokenizer, folder)
+    def __init__(self, recipe, tokenizer, folder):
+        super().__init__(recipe, tokenizer, folder)
         self.places = place_vectors()
 
     def rates(self, name: str) -> float | None:
@@ -129,8 +120,8 @@ class Decoder(Stage):
 class Seeing(Stage):
     """Common to the stages that train the tower: pictures, and what each of their patches shows."""
 
-    def __init__(self, tokenizer, folder):
-        super().__init__(tokenizer, folder)
+    def __init__(self, recipe, tokenizer, folder):
+        super().__init__(recipe, tokenizer, folder)
         self.places, self.easy = place_vectors(), EasyVQA()
 
     def scene_truth(self, scene: Scene, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,22 +134,29 @@ class Seeing(Stage):
         """An easy-VQA image's pixels, mirrored or not (no question names a side), and what its patches show: the
         shape's name and colour where the shape is, nothing asked elsewhere.
         """
-        picture, fore = pixels(self.easy.images[chosen]), self.easy.foreground(chosen).reshape(SIDE, SIDE)
+        picture, fore = self.recipe.pixels(self.easy.images[chosen]), self.easy.foreground(chosen).reshape(SIDE, SIDE)
         if mirrored:
             picture, fore = picture.flip(2), fore[:, ::-1].copy()
         truth = torch.zeros(PATCHES, len(self.seen))
         truth[:, self.easy.words(chosen)] = 0.5
         return picture, (truth, torch.from_numpy(fore.reshape(-1)).float())
 
-    def patch_loss(self, network, found: torch.Tensor, truths: list) -> tuple[torch.Tensor, dict]:
-        """How far (B, PATCHES, WIDTH) features are from the word embeddings of what is there, and from their places."""
+    def patch_loss(
+        self, network, found: torch.Tensor, truths: list, aim: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, dict]:
+        """How far (B, PATCHES, WIDTH) features are from the word embeddings of what is there, and from where they
+        should lie: at that embedding and their place's vector, or at the aim where one is given.
+        """
         table = network.model.language_model.embed_tokens.weight.detach().float()[self.seen]
         truth, weight = torch.stack([t for t, _ in truths]), torch.stack([w for _, w in truths])
+        if aim is not None:
+            weight = weight.clamp(min=0.3)
         weight = weight / weight.sum()
         found = found.float()
         logits = (found - self.places) @ table.T / (SCALE**2 * table.shape[1]) * 12
         words = -(torch.log_softmax(logits, -1) * truth).sum(-1)
-        distance = ((found - truth @ table - self.places) ** 2).mean(-1) / SCALE**2
+        aim = truth @ table + self.places if aim is None else aim
+        distance = ((found - aim) ** 2).mean(-1) / SCALE**2
         top = truth.gather(-1, logits.argmax(-1, keepdim=True))[..., 0] > 0
         figures = {"distance": (distance * weight).sum().item()}
         signs = slice(SIGN_ROW, SIGN_ROW + len(SIGN_WORDS))
@@ -171,6 +169,10 @@ class Seeing(Stage):
 
 class Tower(Seeing):
     """Vision tower and projector: each patch's feature becomes the word embedding of what is there, and its place."""
+
+    def __init__(self, recipe, tokenizer, folder):
+        super().__init__(recipe, tokenizer, folder)
+        self.teacher = teacher().bfloat16() if recipe.mimics else None
 
     def rates(self, name: str) -> float | None:
         return 1.5e-3 if "vision_tower" in name or "projector" in name else None
@@ -185,9 +187,13 @@ class Tower(Seeing):
             else:
                 scene = make_scene(rng)
                 image, labels = draw_with_labels(scene)
-                images.append(pixels(image))
+                images.append(self.recipe.pixels(image))
                 truths.append(self.scene_truth(scene, labels))
-        return self.patch_loss(network, image_features(network, torch.stack(images).bfloat16()), truths)
+        images, aim = torch.stack(images), None
+        if self.teacher is not None:
+            with torch.no_grad():
+                aim = image_features(self.teacher, self.recipe.as_llava_sees(images).bfloat16()).float()
+        return self.patch_loss(network, image_features(network, images.bfloat16()), truths, aim)
 
 
 class Together(Seeing):
@@ -196,10 +202,15 @@ class Together(Seeing):
     """
 
     def load_start(self, network) -> None:
-        decoder = torch.load(self.folder / "decoder.pt", weights_only=True)["weights"]
-        tower = torch.load(self.folder / "tower.pt", weights_only=True)["weights"]
+        """The decoder from its stage, or as the network has it where the recipe has none; the rest from the tower's."""
+        own = network.state_dict()
+        decoder = self.weights("decoder") if "decoder" in self.recipe.stages else own
+        tower = self.weights("tower")
         of_decoder = lambda name: "language_model" in name or "lm_head" in name  # noqa: E731
-        network.load_state_dict({name: (decoder if of_decoder(name) else tower)[name] for name in decoder})
+        network.load_state_dict({name: (decoder if of_decoder(name) else tower)[name] for name in own})
+
+    def weights(self, stage: str) -> dict[str, torch.Tensor]:
+        return torch.load(self.folder / f"{stage}.pt", weights_only=True)["weights"]
 
     def rates(self, name: str) -> float | None:
         return 1.5e-3 if "language_model" in name or "lm_head" in name else 7e-4
@@ -220,7 +231,7 @@ class Together(Seeing):
                 scene = make_scene(rng)
                 packs.append(scene_lesson(self.packer, scene, rng, drills=max(0.1, 0.25 - 0.15 * done)))
                 image, labels = draw_with_labels(scene)
-                images.append(pixels(image))
+                images.append(self.recipe.pixels(image))
                 truths.append(self.scene_truth(scene, labels))
         batch = collate(packs, self.tokenizer.pad_token_id)
         features = image_features(network, torch.stack(images).bfloat16())

@@ -10,9 +10,8 @@ import torch
 
 from samples.scenes import BACKGROUNDS, GRID, SIGN_WORDS, Scene
 from samples.sprites import kinds
-from scripts.pocket.network import IMAGE_SIZE, PATCH, PATCHES, SCALE, WIDTH
+from scripts.pocket.sizes import PATCHES, SCALE, SIDE, WIDTH
 
-SIDE = IMAGE_SIZE // PATCH
 COLOURS = "teal green gray blue yellow brown red black".split()
 SHAPES = "circle rectangle triangle".split()
 SEEN = [kind.name for kind in kinds()] + list(BACKGROUNDS) + list(SIGN_WORDS) + COLOURS + SHAPES  # the tower's words

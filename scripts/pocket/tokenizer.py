@@ -12,6 +12,7 @@ from samples.scenes import BACKGROUNDS, PLACES, SIGN_WORDS, make_scene
 from samples.sprites import kinds
 
 PAD, BOS, EOS, IMAGE, USER, ASSISTANT = "<pad>", "<s>", "</s>", "<image>", "<user>", "<assistant>"
+IMAGE_START, IMAGE_END = "<img>", "</img>"  # around InternVL's images
 SPECIAL = [PAD, BOS, EOS, IMAGE, USER, ASSISTANT]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -40,8 +41,11 @@ def lexicon() -> list[str]:
     return sorted(words)
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Lower-cases, splits into words, and knows each word of the lexicon as one token; other text falls into pieces."""
+def build_tokenizer(extra: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """Lower-cases, splits into words, and knows each word of the lexicon as one token; other text falls into pieces.
+
+    extra: special tokens by attribute name, which get ids after all others if they are new.
+    """
     core = Tokenizer(models.BPE())
     core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     core.pre_tokenizer = pre_tokenizers.Sequence(
@@ -59,7 +63,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     core.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token=PAD, bos_token=BOS, eos_token=EOS, model_max_length=1024,
-        extra_special_tokens={"image_token": IMAGE, "user_token": USER, "assistant_token": ASSISTANT},
+        extra_special_tokens={"image_token": IMAGE, "user_token": USER, "assistant_token": ASSISTANT, **(extra or {})},
         clean_up_tokenization_spaces=False, padding_side="left",
     )  # fmt: skip
     tokenizer.chat_template = CHAT_TEMPLATE

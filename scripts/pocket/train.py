@@ -1,4 +1,4 @@
-"""Trains pocket-llava in three stages, each resumable from its last checkpoint:
+"""Trains a pocket model in stages, each resumable from its last checkpoint; pocket-llava's three are
 
     python -m scripts.pocket.train decoder  --minutes 35   # look-ups and questions on symbolic images
     python -m scripts.pocket.train tower    --minutes 35   # patches → word embeddings; runs beside the first
@@ -6,8 +6,9 @@
                                                            # the whole model on drawn scenes and easy-VQA
     python -m scripts.pocket.export                        # fp16 weights and model card → assets/models/pocket-llava
 
-Weights are computed with in bf16 and kept in fp32; matrices are optimised by Muon, the rest by AdamW; the learning rate
-falls linearly to a tenth over the minutes given. Curves go to checkpoints/<stage>.jsonl. Under torchrun each process
+and of the others, with --model pocket-bunny or pocket-internvl, those that scripts/pocket/recipes.py names. Weights are
+computed with in bf16 and kept in fp32; matrices are optimised by Muon, the rest by AdamW; the learning rate falls
+linearly to a tenth over the minutes given. Curves go to checkpoints/<model>/<stage>.jsonl. Under torchrun each process
 learns from lessons of its own and gradients are averaged: on a busy machine that beats threads, which wait for one
 another at every product.
 """
@@ -25,6 +26,7 @@ import torch
 import torch.distributed as dist
 
 from scripts.pocket.network import build_network
+from scripts.pocket.recipes import RECIPES
 from scripts.pocket.stages import STAGES
 from scripts.pocket.tokenizer import build_tokenizer
 
@@ -85,6 +87,7 @@ class Trainer:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("stage", choices=STAGES)
+    options.add_argument("--model", choices=RECIPES, default="pocket-llava")
     options.add_argument("--minutes", type=float, required=True, help="training time; the learning rate decays over it")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--batch", type=int, default=None)
@@ -97,13 +100,16 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
         rank = dist.get_rank()
-    CHECKPOINTS.mkdir(exist_ok=True)
-    tokenizer = build_tokenizer()
-    stage = STAGES[given.stage](tokenizer, CHECKPOINTS)
-    network = build_network(tokenizer)
+    recipe, folder = RECIPES[given.model], CHECKPOINTS / given.model
+    if given.stage not in recipe.stages:
+        options.error(f"{recipe.name} has no stage {given.stage}: it has {', '.join(recipe.stages)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(recipe.extra_tokens)
+    stage = STAGES[given.stage](recipe, tokenizer, folder)
+    network = build_network(recipe, tokenizer)
     stage.load_start(network)
     trainer = Trainer(network, stage.rates)
-    path, spent, step = CHECKPOINTS / f"{given.stage}.pt", 0.0, 0
+    path, spent, step = folder / f"{given.stage}.pt", 0.0, 0
     if path.exists():
         saved = torch.load(path, weights_only=True)
         trainer.restore(saved)
@@ -111,7 +117,7 @@ def main() -> None:
         spent = 0.0 if given.fresh else saved["spent"]
     rng = random.Random(f"{given.stage} {given.seed} {step} {rank}")
     torch.manual_seed(given.seed + 1000 * step + rank)
-    log = open(CHECKPOINTS / f"{given.stage}.jsonl", "a")
+    log = open(folder / f"{given.stage}.jsonl", "a")
     clock, saved_at, recent = time.monotonic(), time.monotonic(), []
     while spent < 60 * given.minutes:
         done = spent / (60 * given.minutes)
