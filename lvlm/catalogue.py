@@ -47,17 +47,26 @@ class Entry:
         return dtype_bytes * self.parameters.total
 
 
-_POCKET = ROOT / "assets" / "models" / "pocket-llava"
+def _pocket(name: str, title: str, family: str, notes: str) -> Entry:
+    folder = ROOT / "assets" / "models" / name
+    return Entry(name, title, family, str(folder), "MIT", str(folder / "config.json"), bundled=True, notes=notes)
+
+
 _ENTRIES = (
-    Entry(
+    _pocket(
         "pocket-llava",
         "Pocket LLaVA",
         "llama",
-        str(_POCKET),
-        "MIT",
-        str(_POCKET / "config.json"),
-        bundled=True,
-        notes="Small enough for any laptop; trained on drawn scenes of everyday objects.",
+        "Small enough for any laptop; trained on drawn scenes of everyday objects.",
+    ),
+    _pocket(
+        "pocket-bunny", "Pocket Bunny", "phi", "Pocket LLaVA's sibling with Bunny's parts: SigLIP tower, Phi decoder."
+    ),
+    _pocket(
+        "pocket-internvl",
+        "Pocket InternVL",
+        "phi3",
+        "Pocket LLaVA's sibling with InternVL's parts: InternViT tower, pixel shuffle, Phi-3 decoder.",
     ),
     Entry(
         "llava-1.5-7b",
@@ -91,8 +100,8 @@ _ENTRIES = (
 
 
 def catalogue() -> tuple[Entry, ...]:
-    """Every model that has a name here; the first is the default."""
-    return _ENTRIES
+    """Every model that has a name here, the default first; its siblings where this checkout has their files."""
+    return tuple(x for x in _ENTRIES if x is _ENTRIES[0] or x.available or not x.bundled)
 
 
 def find(name: str) -> Entry | None:
