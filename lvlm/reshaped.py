@@ -106,7 +106,7 @@ def _shrink(module: nn.Module, before: Layer, after: Layer, kept: dict) -> None:
             index = kept_rows(before, old.path, dim, kept)
             if index is not None and len(index) < weight.shape[dim]:
                 index = torch.from_numpy(index).to(weight.device)
-                weight = weight.index_select(dim, index)
+                weight = _columns(weight, index) if dim else weight.index_select(0, index)
                 if dim == 0 and bias is not None:
                     bias = bias.index_select(0, index)
         small = _empty_linear(new, weight.device, weight.dtype)
@@ -116,6 +116,16 @@ def _shrink(module: nn.Module, before: Layer, after: Layer, kept: dict) -> None:
         small.train(linear.training)
         module.set_submodule(old.path, small)
     _tell_attention(module, after)
+
+
+def _columns(weight: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """weight[:, index]. On the CPU, numpy gathers two-byte numbers nearly three times as fast as torch does."""
+    if weight.device.type != "cpu" or weight.element_size() != 2 or not weight.is_contiguous():
+        return weight.index_select(1, index)
+    found = torch.empty(len(weight), len(index), dtype=weight.dtype)  # torch's alignment: products depend on it
+    numbers, to = (x.detach().view(torch.int16).numpy() for x in (weight, found))
+    np.take(numbers, index.numpy(), axis=1, out=to, mode="clip")
+    return found
 
 
 def _empty_linear(shape, device, dtype) -> nn.Linear:
