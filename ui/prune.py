@@ -1,5 +1,7 @@
 """The Prune tab: what goes, and what it saves. Draws scores and plans; decides nothing."""
 
+from functools import lru_cache
+
 import gradio as gr
 import numpy as np
 
@@ -147,7 +149,9 @@ def draw_plan(desk: Desk) -> list:
         plots.influence(scores.block_influence, removed, scores.block_influence_image, scores.block_influence_text),
         words.heading(plots.heads_finding(scores.heads, plan.heads), HOW_TO["heads"], scale=True),
         plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group),
-        words.heading(plots.neurons_finding(scores.neurons, plan.neurons), HOW_TO["neurons"], scale=True),
+        words.heading(
+            plots.neurons_finding(scores.neurons, plan.neurons), HOW_TO["neurons"] + _cheaper(scores), scale=True
+        ),
         plots.neurons(scores.neurons, plan.neurons),
         words.heading(
             plots.network_finding(int(sizes[0].sum() + sizes[1].sum()), int(sizes[2].sum() + sizes[3].sum())),
@@ -155,6 +159,18 @@ def draw_plan(desk: Desk) -> list:
         ),
         plots.network(*sizes),
     ]
+
+
+@lru_cache(maxsize=4)  # the slider draws the same scores over and over
+def _cheaper(scores) -> str:
+    """How far the cheaper form of Taylor importance, |Σ w·g|, would have ordered the neurons alike; nothing if only one was scored."""
+    if "taylor-sum" not in scores.importance:
+        return ""
+    alike = scores.rank_correlation("taylor", "taylor-sum").neurons
+    return (
+        " A cheaper measure, which needs no gradient of any weight, would order them alike to a rank correlation of "
+        f"{np.nanmean(alike):.2f}."
+    )
 
 
 def layer_sizes(plan) -> tuple[np.ndarray, ...]:
@@ -212,6 +228,7 @@ def _result(desk: Desk) -> str:
         ("Parameters", words.count, before.parameters.total, after.parameters.total),
         ("of which language model", words.count, before.parameters.decoder, after.parameters.decoder),
         ("Memory of the weights", words.memory, before.bytes, after.bytes),
+        ("Peak memory while answering (measured)", words.memory, before.peak_bytes, after.peak_bytes),
         ("Compute to the first word", words.flops, before.flops_prefill, after.flops_prefill),
         ("Compute a further token", words.flops, before.flops_per_token, after.flops_per_token),
         ("First word after (measured)", words.duration, before.first_token_s, after.first_token_s),
