@@ -177,14 +177,17 @@ def _greedy(model) -> dict:
 
 
 def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size: int, report: Report) -> list[str]:
-    """Greedy answers, in the order of the prompts. Batches hold prompts of similar length, longest first."""
+    """Greedy answers, in the order of the prompts. Batches hold prompts of similar length, longest first.
+
+    Prompts with and without images are not mixed: one would be mostly padding, and Phi-3 chooses its rotary factors by
+    the longest prompt of a batch.
+    """
     texts = []
     for image, question in prompts:
         texts.append(prompt_text(model.processor, [(check_question(question), None)], image, ask=True))
-    order = sorted(range(len(texts)), key=lambda i: (prompts[i][0] is None, -len(texts[i])))
-    answers = [""] * len(texts)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    answers, done = [""] * len(texts), 0
+    for rows in _batches(order, [x is None for x, _ in prompts], batch_size):
         images = [None if prompts[i][0] is None else open_image(prompts[i][0]) for i in rows]
         inputs = _on_device(encode_texts(model.processor, [texts[i] for i in rows], images, side="left"), model)
         tokens = inputs["input_ids"].shape[1]
@@ -197,5 +200,12 @@ def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size
         )
         for i, text in zip(rows, decoded):
             answers[i] = text.strip()
-        report(Progress("answer", start + len(rows), len(order), f"{start + len(rows)} of {len(order)} questions"))
+        done += len(rows)
+        report(Progress("answer", done, len(order), f"{done} of {len(order)} questions"))
     return answers
+
+
+def _batches(order: Sequence[int], kinds: Sequence[bool], size: int) -> Iterator[list[int]]:
+    for kind in (False, True):
+        rows = [i for i in order if kinds[i] == kind]
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))

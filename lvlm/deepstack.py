@@ -19,11 +19,11 @@ ARGUMENT = "deepstack_visual_embeds"  # of the decoder's forward: one tensor a f
 
 def places_of(network: nn.Module, recorded: Sequence[int] | None) -> list[int]:
     """After which layer each feature is added; recorded: what an earlier removal left. Empty for most decoders."""
+    if recorded is not None:
+        return list(recorded)
     decoder = network.get_decoder()
     if not any(x.startswith("deepstack") for x in inspect.signature(type(decoder).forward).parameters):
         return []
-    if recorded is not None:
-        return list(recorded)
     vision = getattr(network.config, "vision_config", None)
     features = getattr(vision, "deepstack_visual_indexes", None)
     scaled = hasattr(decoder, "embedding_multiplier")  # what is added before the first layer would be scaled as well

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .errors import BadQuestion, BadSamples, BrokenCheckpoint
+from .errors import BadImage, BadQuestion, BadSamples, BrokenCheckpoint
 from .files import line
 
 IGNORED = -100  # label of a token that carries no loss
@@ -68,7 +68,7 @@ def encode_texts(processor, texts: Sequence[str], images: Sequence, side: str, a
     """Padded tensors of texts with their images (None where there is none).
 
     answers: for a processor that takes them apart from the prompts (see prefix_attention); "labels" are then given
-    too. Raises BadQuestion where the model wants an image with every text.
+    too. Raises BadQuestion where the model wants an image with every text, and BadImage for shapes it cannot take.
     """
     tokenizer = processor.tokenizer
     if tokenizer.pad_token_id is None:
@@ -104,7 +104,7 @@ def _encoded(processor, rows, texts, images, side: str, answers) -> dict:
             raise BadQuestion(
                 f"This model answers only questions about an image ({line(error)}): please give one."
             ) from error
-        raise
+        raise BadImage(f"This model's processor cannot take the image ({line(error)}): please crop it.") from error
     return dict(inputs)
 
 
