@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from lvlm import load
+
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 NAMES = ("llava", "bunny", "internvl")
 TOWER = "model.vision_tower.vision_tower.vision_model."
@@ -58,4 +60,24 @@ def inputs(name: str, model, which: str = "short") -> dict:
 
 @torch.no_grad()
 def logits(name: str, model, which: str = "short") -> torch.Tensor:
-    return model.network(**inputs(name, model, which)).logits
+    given = inputs(name, model, which)
+    return model.network(**{**given, "pixel_values": given["pixel_values"].to(model.dtype)}).logits
+
+
+def same(name, folder, bound=1e-5, **options):
+    """It computes what the whole, untouched checkpoint computes."""
+    found, wanted = logits(name, load(folder, **options)), logits(name, load(FIXTURES / name))
+    return (found - wanted).abs().max() <= bound
+
+
+def split(folder, shards=3, name="model-{:05d}-of-{:05d}.safetensors"):
+    """Into several files with an index, as large checkpoints come."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    where = {}
+    for n in range(shards):
+        part = {k: weights[k].contiguous() for k in sorted(weights)[n::shards]}
+        file = name.format(n + 1, shards)
+        save_file(part, folder / file)
+        where |= dict.fromkeys(part, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))

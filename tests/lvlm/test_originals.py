@@ -1,4 +1,4 @@
-"""The authors' own layouts load into stock classes, compute what the authors' code computes, and go the whole way."""
+"""The authors' own layouts load into stock classes, and compute what the authors' code computes."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvlm import load
 from lvlm.catalogue import CONFIGS, network_on_meta
@@ -13,7 +14,7 @@ from lvlm.encoding import prompt_text
 from lvlm.originals import LAYOUTS, recognise
 from lvlm.originals.configs import TOWERS, Source
 from lvlm.originals.processors import after_image
-from pruning import calibrate, make_plan, prune, quantize, save
+from pruning import save
 from tests import tiny
 from tests.lvlm.originals import FIXTURES, NAMES, inputs, logits, reference
 
@@ -44,12 +45,21 @@ def test_logits_are_the_authors(name, model, attention, bound):
     assert found.shape[-1] == (120 if name == "internvl" else 98) and not found[..., wanted.shape[-1] :].any()
 
 
-@pytest.mark.parametrize(("attention", "bound"), [("eager", 5e-6), ("sdpa", 4e-5)])
-def test_long_contexts_take_the_long_rotary_factors(attention, bound):
-    """Phi-3's second set, beyond the original context. In sdpa fp32 itself is off by 2e-5 here, from fp64."""
-    model = load(FIXTURES / "internvl")
-    model.network.set_attn_implementation(attention)
-    assert (logits("internvl", model, "long") - reference("internvl")["long.logits"]).abs().max() <= bound
+def test_long_contexts_take_the_long_rotary_factors():
+    """Phi-3's second set, beyond the original context.
+
+    In sdpa, torch's plain kernel gives the authors' logits; the fused one, which CPUs take, adds up in another order.
+    It differs by 2.1e-5, of logits up to 6.6, and is as close to the fp64 result (1.8e-5) as the authors' fp32 (1.7e-5).
+    """
+    wanted, model = reference("internvl")["long.logits"], load(FIXTURES / "internvl")
+    exact = logits("internvl", load(FIXTURES / "internvl", dtype=torch.float64), "long")
+    model.network.set_attn_implementation("eager")
+    assert (logits("internvl", model, "long") - wanted).abs().max() <= 5e-6
+    model.network.set_attn_implementation("sdpa")
+    with sdpa_kernel(SDPBackend.MATH):
+        assert (logits("internvl", model, "long") - wanted).abs().max() <= 1e-5
+    fused = logits("internvl", model, "long")
+    assert (fused - exact).abs().max() <= 1.5 * (wanted - exact).abs().max()
 
 
 def test_bunny_reads_text_alone_and_projects_as_the_authors_do():
@@ -80,21 +90,6 @@ def test_a_layout_is_recognised_by_its_contents(model, name):
     assert recognise({"model_type": "llava"}) is None and recognise({}) is None
     assert {x.name for x in LAYOUTS} >= {"BAAI/Bunny-v1_0-3B", "liuhaotian/llava-v1.5-7b"}
     assert type(model.network).__module__.startswith("transformers.models.")
-
-
-def test_each_goes_the_whole_way(name, model, tmp_path):
-    """Load, calibrate, plan, prune both ways, chat, int8, save, load: the same answers and bits at the end."""
-    scores = calibrate(model, tiny.samples(3))
-    for method in ("layerwise", "widthwise"):
-        pruned = prune(model, make_plan(scores, method, 0.2))
-        assert pruned.parameters().decoder < model.parameters().decoder
-        for kind, made in (("dense", model), ("pruned", pruned), ("int8", quantize(pruned, "int8"))):
-            again = load(save(made, tmp_path / method / kind))
-            assert again.digest() == made.digest() and len(again.history) == len(made.history)
-            answers = ["".join(x.chat(tiny.picture(0, WIDE), "what is it ?", max_new_tokens=6)) for x in (made, again)]
-            assert answers[0] == answers[1] and answers[0]
-            both = made.generate([(tiny.picture(1), "how many ?"), (None, "yes")], max_new_tokens=3)
-            assert both == again.generate([(tiny.picture(1), "how many ?"), (None, "yes")], max_new_tokens=3)
 
 
 def test_int8_while_loading(name):

@@ -1,10 +1,8 @@
-"""What a real file in an original layout may have is found in it; what cannot be computed or trusted is refused."""
+"""What a real file in an original layout may have is found in it, not assumed."""
 
 import json
 import math
-import pickle
 import shutil
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -13,10 +11,21 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 import lvlm.originals.weights as weights_module
-from lvlm import BrokenCheckpoint, LVLMError, NotAnLVLM, UnsafeCheckpoint, catalogue, load
+from lvlm import BrokenCheckpoint, NotAnLVLM, catalogue, load
 from lvlm.catalogue import find
 from tests import tiny
-from tests.lvlm.originals import FIXTURES, NAMES, TOWER, copy_of, inputs, logits, reconfigure, rewrite
+from tests.lvlm.originals import (
+    FIXTURES,
+    NAMES,
+    TOWER,
+    copy_of,
+    inputs,
+    logits,
+    reconfigure,
+    rewrite,
+    same,
+    split,
+)
 
 
 @pytest.fixture(params=NAMES)
@@ -27,25 +36,6 @@ def name(request):
 @pytest.fixture
 def folder(name, tmp_path):
     return copy_of(name, tmp_path)
-
-
-def same(name, folder, bound=1e-5, **options):
-    """It computes what the whole, untouched checkpoint computes."""
-    found, wanted = logits(name, load(folder, **options)), logits(name, load(FIXTURES / name))
-    return (found - wanted).abs().max() <= bound
-
-
-def split(folder, shards=3, name="model-{:05d}-of-{:05d}.safetensors"):
-    """Into several files with an index, as large checkpoints come."""
-    weights = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    where = {}
-    for n in range(shards):
-        part = {k: weights[k].contiguous() for k in sorted(weights)[n::shards]}
-        file = name.format(n + 1, shards)
-        save_file(part, folder / file)
-        where |= dict.fromkeys(part, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
 
 
 def test_shards_or_one_file(name, folder):
@@ -304,132 +294,6 @@ def test_the_larger_internvit_with_rms_norms_and_normalised_queries(tmp_path):
     reconfigure(folder, vision_config__layer_norm_eps=1e-5)
     with pytest.raises(NotAnLVLM, match="epsilon"):
         load(folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "entries", "word"),
-    [
-        ("llava", {"mm_projector_type": "linear"}, "mm_projector_type"),
-        ("llava", {"mm_use_im_start_end": True}, "mm_use_im_start_end"),
-        ("llava", {"image_aspect_ratio": "anyres"}, "image_aspect_ratio"),
-        ("bunny", {"use_s2": True}, "use_s2"),
-        ("internvl", {"ps_version": "v1"}, "ps_version"),
-        ("internvl", {"ps_version": ...}, "ps_version"),
-        ("internvl", {"template": "internlm2-chat"}, "template"),
-        ("internvl", {"llm_config__architectures": ["InternLM2ForCausalLM"]}, "architectures"),
-        ("internvl", {"llm_config": 5}, "architectures"),
-        ("internvl", {"llm_config__rope_scaling__type": "yarn"}, "rope_scaling"),
-        ("internvl", {"use_thumbnail": False}, "use_thumbnail"),
-    ],
-)
-def test_what_no_stock_class_computes_is_refused(tmp_path, name, entries, word):
-    """Loading it into the nearest class would silently be another model."""
-    folder = copy_of(name, tmp_path)
-    reconfigure(folder, **entries)
-    with pytest.raises(NotAnLVLM, match=word):
-        load(folder)
-
-
-def test_no_code_of_a_checkpoint_runs(name, folder):
-    """auto_map is what these layouts come with; what it names is not needed, not run, and not saved again."""
-    code = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M", "AutoTokenizer": ["evil.T", None]}
-    for file in ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
-        reconfigure(folder, file, auto_map=code, processor_class="Evil")
-    for module in ("evil", "configuration_internvl_chat", "modeling_bunny_phi"):
-        (folder / f"{module}.py").write_text("raise SystemExit('executed')")
-    assert same(name, folder)
-    assert "auto_map" not in json.dumps(load(folder).network.config.to_dict())
-
-
-def test_pickles_and_damaged_files_are_refused(name, folder):
-    """As in every other folder."""
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
-    for data in (whole[:-100], whole[:100], b"\xff" * 4096, whole + b"x"):
-        path.write_bytes(data)
-        with pytest.raises(BrokenCheckpoint, match="download"):
-            load(folder)
-    path.unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(UnsafeCheckpoint, match="pickle"):
-        load(folder)
-
-
-@pytest.mark.parametrize(
-    ("word", "change"),
-    [
-        ("lack", lambda x, k: x.pop(k)),
-        ("unknown", lambda x, k: x.update({"model.something.else": torch.zeros(2)})),
-        ("misshape|do not|not describe|divide|different", lambda x, k: x.update({k: torch.zeros(7, *x[k].shape[1:])})),
-        ("plain floating", lambda x, k: x.update({k: x[k].to(torch.int8)})),
-    ],
-)
-@pytest.mark.parametrize("which", [0, 0.4, 0.9])
-def test_tensors_that_do_not_fit_are_refused_before_any_is_read(name, folder, word, change, which, monkeypatch):
-    """Settled from the headers alone."""
-    used = [k for k in sorted(load_file(folder / "model.safetensors")) if ".head." not in k]
-    rewrite(folder, lambda x: change(x, used[int(which * len(used))]))
-    monkeypatch.setattr("lvlm.originals.reading.fill", lambda *x: pytest.fail("read weights"))
-    with pytest.raises(BrokenCheckpoint, match=word):
-        load(folder)
-
-
-@pytest.mark.parametrize("file", ["model-00009-of-00009.safetensors", "../other.safetensors", "/etc/passwd", 7])
-def test_an_index_that_names_other_files_is_refused(name, folder, file):
-    """Missing, outside the folder, or no name at all."""
-    split(folder)
-    index = folder / "model.safetensors.index.json"
-    data = json.loads(index.read_text())
-    data["weight_map"][next(iter(data["weight_map"]))] = file
-    index.write_text(json.dumps(data))
-    with pytest.raises(BrokenCheckpoint, match="index"):
-        load(folder)
-
-
-ABSURD = [0, -1, 10**12, 3.5, "many", None, True, [], {}]
-
-
-@pytest.mark.parametrize("key", ["num_attention_heads", "partial_rotary_factor", "max_position_embeddings"])
-@pytest.mark.parametrize("value", ABSURD, ids=repr)
-def test_absurd_numbers_cost_no_time_and_no_memory(name, folder, key, value):
-    """Refused in a sentence, or harmless: never a stack trace or gigabytes."""
-    reconfigure(folder, **{f"llm_config__{key}" if name == "internvl" else key: value})
-    start = time.perf_counter()
-    try:
-        load(folder)
-    except LVLMError as error:
-        assert "\n" not in str(error)
-    assert time.perf_counter() - start < 3
-
-
-@pytest.mark.parametrize("key", ["force_image_size", "max_dynamic_patch", "downsample_ratio", "select_layer"])
-@pytest.mark.parametrize("value", [0, -1, 10**12, "many", []], ids=repr)
-def test_absurd_tiles_are_refused(tmp_path, key, value):
-    """A billion tiles would only be noticed at the first question."""
-    folder = copy_of("internvl", tmp_path)
-    reconfigure(folder, **{key: value})
-    if (key, value) in [("force_image_size", 0), ("force_image_size", []), ("select_layer", -1), ("select_layer", 0)]:
-        load(folder)  # the vision tower's own size; the last layer; the embeddings
-        return
-    with pytest.raises(BrokenCheckpoint):
-        load(folder)
-
-
-def test_a_tokenizer_that_does_not_belong_is_refused(name, folder, monkeypatch):
-    """Garbage, ids far beyond the embedding, and a SentencePiece file where its reader is not installed or fails."""
-    whole = json.loads((folder / "tokenizer.json").read_text())
-    far = json.loads(json.dumps(whole))
-    far["model"]["vocab"]["far"] = 10**9
-    for text in ("{broken", json.dumps(far)):
-        (folder / "tokenizer.json").write_text(text)
-        with pytest.raises(BrokenCheckpoint, match="tokenizer"):
-            load(folder)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.model").write_bytes(b"\x00garbage")
-    for there, word in ((False, "pip install sentencepiece protobuf"), (True, "no usable tokenizer")):
-        monkeypatch.setattr("lvlm.originals.processors.is_sentencepiece_available", lambda there=there: there)
-        with pytest.raises(BrokenCheckpoint, match=word):
-            load(folder)
 
 
 def test_the_catalogue_finds_every_hub_id_that_people_have():
