@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from lvlm import LVLM, BadSamples
 from lvlm.encoding import IGNORED
 from lvlm.events import LayerScored, Progress, Report, SampleScored, silent
+from lvlm.head import head_of
 from lvlm.reshaped import shared_copy
 
 from .controls import controls
@@ -147,7 +148,7 @@ class Scorer:
             raise BadSamples("An int8 model has no gradients: calibrate the model it was made from.")
         by_weight = settings.taylor == "weights"
         self.network = shared_copy(network, trainable=weights if by_weight else ())
-        self.decoder, self.head = self.network.get_decoder(), self.network.get_output_embeddings()
+        self.decoder, self.head = self.network.get_decoder(), head_of(self.network)
         self.scale = 1024.0 if weights[0].dtype == torch.float16 else 1.0  # keeps fp16 gradients off zero
         self.batch: DecoderBatch | None = None
         device = weights[0].device

@@ -5,9 +5,11 @@ The paper's three in their authors' layouts, and today's models in the hub's. Al
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lvlm import BadImage, BadQuestion, load
 from lvlm.encoding import IGNORED, encode_texts, prefix_attention, prompt_text
+from lvlm.head import head_of
 from lvlm.model import weights_digest
 from lvlm.reshaped import shared_copy
 from pruning import calibrate, make_plan, prune, quantize, save
@@ -119,14 +121,25 @@ def test_cached_generation_says_what_uncached_generation_says(model, scores, ask
         assert (cached - uncached).abs().max() <= 1e-4 * uncached.abs().max()
 
 
+def test_the_loss_of_calibration_is_the_networks_own(model, samples, scores):
+    """Mean cross-entropy on answers, a sample at a time, from the logits that the network itself gives."""
+    losses = []
+    for sample in samples:
+        batch = model.encode([sample])
+        with torch.no_grad():
+            found = model.network(**batch.inputs).logits[:, :-1].flatten(0, 1).double()
+        losses.append(F.cross_entropy(found, batch.labels[:, 1:].flatten(), ignore_index=IGNORED))
+    assert scores.loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-5)
+
+
 def test_what_calibration_runs_is_what_the_network_computes(model, samples):
-    """Decoder, then head, from what the network hands its decoder."""
+    """Decoder, then its own head, from what the network hands its decoder."""
     batch = model.encode(samples)
     network = shared_copy(model.network)
     with torch.no_grad():
         inputs = decoder_inputs(network, batch.inputs)
         hidden = network.get_decoder()(**{**inputs, "use_cache": False}).last_hidden_state
-        found = network.get_output_embeddings()(hidden)[batch.mask]
+        found = head_of(network)(hidden[batch.mask])
     wanted = logits(model.network, batch)
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 
@@ -196,3 +209,16 @@ def test_odd_shapes_are_answered_or_refused(model, size):
         "".join(model.chat(tiny.picture(0, size), "what is it ?", max_new_tokens=2))
     except BadImage as error:
         assert "crop" in str(error) and max(size) > 200 * min(size)
+
+
+def test_earlier_questions_change_no_answer(model, asked):
+    """A network keeps nothing of what it was asked before, such as the positions of an image's tokens."""
+    if prefix_attention(model.processor):
+        pytest.skip("takes no question without an image")
+    text = encode_texts(
+        model.processor, [prompt_text(model.processor, [("what is it ?", None)], None, ask=True)], [None], side="left"
+    )
+    network = shared_copy(model.network)
+    before = steps(network, text)[0]
+    steps(network, asked)
+    assert torch.equal(steps(network, text)[0], before)

@@ -7,6 +7,7 @@ import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
 from lvlm import LVLM
+from lvlm.head import head_of
 from lvlm.loading import _network
 from pruning import make_plan, measure, prune
 from pruning.cost import decoder_inputs
@@ -165,6 +166,6 @@ def test_the_decoder_and_head_give_the_networks_logits(name):
     with torch.no_grad():
         inputs = decoder_inputs(network, prompt())
         hidden = network.get_decoder()(**{**inputs, "use_cache": False}).last_hidden_state
-        found = network.get_output_embeddings()(hidden)[prompt()["attention_mask"].bool()]
+        found = head_of(network)(hidden[prompt()["attention_mask"].bool()])
     wanted = logits(network)
     assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
