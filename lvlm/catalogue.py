@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from .anatomy import Parts, parts_of
+from .anatomy import Parts
 from .errors import UnknownModel
+from .memory import Need, Shapes, default_itemsize, free, need
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -34,17 +35,25 @@ class Entry:
         return self.bundled and (Path(self.source) / "config.json").exists()
 
     @property
+    def shapes(self) -> Shapes:
+        return _shapes(self.config)
+
+    @property
     def parameters(self) -> Parts:
-        return _sizes(self.config)
+        return self.shapes.parts
 
     @property
     def download_bytes(self) -> int:
         """Two bytes a parameter, which is how all of these are published; 0 for bundled models."""
         return 0 if self.bundled else 2 * self.parameters.total
 
-    def memory_bytes(self, dtype_bytes: int = 2) -> int:
-        """Needed to hold the weights alone."""
-        return dtype_bytes * self.parameters.total
+    def need(self, step: str) -> Need:
+        """Estimated memory of a step, with the weights in the type that `load` gives them here."""
+        return need(self.shapes, step, default_itemsize(self.shapes.parameters))
+
+    def fits(self, step: str) -> bool:
+        """Whether this machine has the memory for a step now."""
+        return self.need(step).total <= free("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _pocket(name: str, title: str, family: str, notes: str) -> Entry:
@@ -110,11 +119,11 @@ def find(name: str) -> Entry | None:
 
 
 @cache
-def _sizes(config_file: str) -> Parts:
+def _shapes(config_file: str) -> Shapes:
     path = Path(config_file)
     if not path.exists():
         raise UnknownModel(f"{path.parent.name} has no {path.name} yet: its sizes are unknown.")
-    return parts_of(network_on_meta(json.loads(path.read_text())))
+    return Shapes.of(network_on_meta(json.loads(path.read_text())))
 
 
 def network_on_meta(config: dict):

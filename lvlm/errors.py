@@ -21,6 +21,10 @@ class UnsafeCheckpoint(LVLMError):
     """Loading it would execute code from the checkpoint (pickle files, remote code)."""
 
 
+class NotEnoughMemory(LVLMError):
+    """A step would take more memory than is free; said before it is taken."""
+
+
 class UnsupportedDecoder(LVLMError):
     """The language decoder has a part which cannot be described as layers of heads and neurons."""
 

@@ -1,4 +1,4 @@
-"""The files of a checkpoint folder, on disk or from the hub: JSON and safetensors headers. Opens nothing else."""
+"""The files of a checkpoint folder: JSON and safetensors headers. Opens nothing else."""
 
 import json
 import logging
@@ -11,56 +11,72 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
-from .errors import BrokenCheckpoint, LVLMError, UnknownModel, UnsafeCheckpoint
+from .errors import BrokenCheckpoint, LVLMError, UnsafeCheckpoint
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-WANTED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.safetensors.index.json")
-
-
-def download(repo: str, revision: str | None = None, wanted=WANTED) -> Path:
-    """The folder of a hub id, from the cache or the network. Raises UnknownModel where it is in neither."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(wanted)))
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UnknownModel(
-            f"The Hugging Face hub has no model {repo} open to you: check the name or log in."
-        ) from error
-    except Exception as error:  # the client raises many kinds for "no network", none of them ours to tell apart
-        raise UnknownModel(
-            f"{repo} is not on this machine and could not be downloaded ({type(error).__name__}): "
-            "check the network, or give a local folder."
-        ) from error
+INDEX = "model.safetensors.index.json"
+MOST_JSON = 1 << 27  # bytes; the largest vocabularies take a quarter of it
+MOST_NESTED = 64  # JSON in JSON in JSON
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Every .safetensors file of a folder. Raises UnsafeCheckpoint or BrokenCheckpoint if there is none."""
+    """The .safetensors files of a folder, of which an index may name no others.
+
+    Raises UnsafeCheckpoint where there are only pickles, and for an index that leads to one or out of the folder;
+    BrokenCheckpoint where there are none, or not all that the index names.
+    """
+    refuse_pickles(folder)
     found = sorted(folder.glob("*.safetensors"))
-    if not found and any(x.suffix in PICKLES for x in folder.iterdir()):
+    if not found:
+        raise BrokenCheckpoint(f"{folder.name} holds no .safetensors file: please download the weights again.")
+    if (folder / INDEX).exists():
+        named = read_json(folder / INDEX).get("weight_map")
+        names = sorted({str(x) for x in named.values()}) if isinstance(named, dict) else []
+        for name in names:
+            if Path(name).name != name or Path(name).suffix != ".safetensors":
+                raise UnsafeCheckpoint(
+                    f"{folder.name}/{INDEX} names {name}, which is not a .safetensors file in the same folder: "
+                    "please download it from somewhere you trust."
+                )
+        missing = [x for x in names if folder / x not in found]
+        if missing or not names:
+            raise BrokenCheckpoint(
+                f"{folder.name}/{INDEX} names {missing[0] if missing else 'no files'}, which is not in the folder: "
+                "please download all of its files."
+            )
+    return found
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raise UnsafeCheckpoint where all weights are pickles; beside safetensors they are not looked at."""
+    found = {x.suffix for x in folder.iterdir()}
+    if ".safetensors" not in found and found & {*PICKLES}:
         raise UnsafeCheckpoint(
             f"{folder.name} holds its weights as pickle files, which can run code when opened: "
             "please convert it to safetensors."
         )
-    if not found:
-        raise BrokenCheckpoint(f"{folder.name} holds no .safetensors file: please download the weights again.")
-    return found
 
 
 def read_json(path: Path, missing: type[LVLMError] = BrokenCheckpoint) -> dict:
     """The object in a JSON file; `missing` is raised if there is no such file."""
+    name = f"{path.parent.name}/{path.name}"
     try:
+        if path.stat().st_size > MOST_JSON:
+            raise BrokenCheckpoint(f"{name} is larger than any such file: please download it again.")
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise missing(f"{path.parent.name} has no {path.name}: please choose a model folder.") from error
     except (ValueError, OSError, RecursionError) as error:
-        raise BrokenCheckpoint(
-            f"{path.parent.name}/{path.name} is not readable JSON: please download it again."
-        ) from error
+        raise BrokenCheckpoint(f"{name} is not readable JSON: please download it again.") from error
     if not isinstance(found, dict):
-        raise BrokenCheckpoint(f"{path.parent.name}/{path.name} does not hold a JSON object: please download it again.")
-    return found
+        raise BrokenCheckpoint(f"{name} does not hold a JSON object: please download it again.")
+    level = [found]
+    for _ in range(MOST_NESTED):
+        level = [x for outer in level for x in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [x for x in level if isinstance(x, dict | list)]
+        if not level:
+            return found
+    raise BrokenCheckpoint(f"{name} is nested deeper than any such file: please download it again.")
 
 
 def header(path: Path) -> dict:
@@ -85,6 +101,17 @@ def header(path: Path) -> dict:
 def numbers_in(path: Path) -> int:
     """How many numbers a safetensors file holds."""
     return sum(math.prod(x["shape"]) for x in header(path).values())
+
+
+def bytes_in(path: Path, itemsize: int | None) -> int:
+    """What a safetensors file's tensors take in memory, its floating point numbers at `itemsize` bytes (None: as
+    they are); int8 weights stay int8."""
+    total = 0
+    for about in header(path).values():
+        start, end = about["data_offsets"]
+        floating = about["dtype"].startswith(("F", "BF"))
+        total += math.prod(about["shape"]) * itemsize if itemsize and floating else end - start
+    return total
 
 
 def line(error: BaseException) -> str:

@@ -25,14 +25,35 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
     for module, layer in zip(network.get_decoder().layers, layers):
         for shape in layer.linears:
             module.set_submodule(shape.path, _int8(bnb, module.get_submodule(shape.path)))
+    return recorded(model.then(network.eval(), {}))
+
+
+def recorded(model: LVLM) -> LVLM:
+    """A model whose decoder linears are int8, with that in its config and history."""
     # With this in config.json, from_pretrained gives the same int8 modules back. Full paths: bare names hit too much.
-    network.config.quantization_config = {
+    model.network.config.quantization_config = {
         "quant_method": "bitsandbytes",
         "load_in_8bit": True,
         "llm_int8_threshold": THRESHOLD,
-        "llm_int8_skip_modules": outside_layers(network),
+        "llm_int8_skip_modules": outside_layers(model.network),
     }
-    return model.then(network.eval(), {"step": "quantize", "kind": kind, "library": f"bitsandbytes {bnb.__version__}"})
+    version = bitsandbytes_quietly().__version__
+    done = {"step": "quantize", "kind": "int8", "library": f"bitsandbytes {version}"}
+    model.history = (*(x for x in model.history if x), done)
+    return model
+
+
+def reading_options(network: nn.Module):
+    """What makes `from_pretrained` store each decoder linear in int8 as it is read: the same bits as `quantized`.
+
+    network: on the meta device. Raises UnsupportedDecoder where its layers hold linears that are not known.
+    """
+    from transformers import BitsAndBytesConfig
+
+    anatomy_of(network)
+    return BitsAndBytesConfig(
+        load_in_8bit=True, llm_int8_threshold=THRESHOLD, llm_int8_skip_modules=outside_layers(network)
+    )
 
 
 def outside_layers(network: nn.Module) -> list[str]:

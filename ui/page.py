@@ -1,5 +1,7 @@
 """The whole page: rail and tabs on one desk, arrival and refresh, and the poll that follows long jobs."""
 
+from functools import partial
+
 import gradio as gr
 
 from lvlm import LVLMError, load
@@ -23,7 +25,7 @@ DESK_KEY = """() => {
 
 def build_app(model: str) -> gr.Blocks:
     """The page as Gradio blocks; every new visitor starts with `model`."""
-    desks = Desks(Shelf(load))
+    desks = Desks(Shelf(partial(load, step="calibrate")))  # which every model is, as soon as it is here
     with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         seen = gr.State(None)

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
-from lvlm.catalogue import find
-from lvlm.errors import BadPlan, BadSamples, UnknownModel
+from lvlm.errors import BadPlan, BadSamples
 from lvlm.events import Report
+from lvlm.memory import free
 from pruning import calibrate, make_plan, measure, prune, quantize
 from samples import load_samples
 from ui import jobs
-from ui.words import memory
 
 SMALL = 100_000_000  # parameters; below, one core computes a model's products faster than several
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
@@ -195,17 +194,8 @@ class Desk:
         return job.start()
 
     def open(self, name: str) -> jobs.Job:
-        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes.
-
-        Raises UnknownModel for a catalogue model that does not fit this machine, before anything is downloaded.
-        """
+        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes."""
         name = name.strip()
-        entry = find(name)
-        if entry and not entry.bundled and entry.memory_bytes() > machine_memory()[1]:
-            raise UnknownModel(
-                f"{entry.title} needs {memory(entry.memory_bytes())} for its weights and this machine has "
-                f"{memory(machine_memory()[1])} of memory free: pick a smaller model."
-            )
 
         def work(report: Report):
             shared = self.shelf.take(name, self.id, report)
@@ -364,6 +354,5 @@ class Desks:
 
 
 def machine_memory() -> tuple[int, int, int]:
-    """(bytes this process holds, bytes free for more, bytes of the machine)."""
-    machine = psutil.virtual_memory()
-    return psutil.Process().memory_info().rss, machine.available, machine.total
+    """(bytes this process holds, bytes free for more in the machine and its container, bytes of the machine)."""
+    return psutil.Process().memory_info().rss, free(), psutil.virtual_memory().total

@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from ..errors import BrokenCheckpoint, LVLMError
-from ..files import download, line, quiet, read_json
+from ..files import line, quiet, read_json
+from ..hub import download
 from . import processors
 from .configs import TOWERS, Source, check_understood, internvl_pixels, internvl_tiles
 from .layouts import EMBEDDING, TOWER, Layout
@@ -23,10 +24,11 @@ from .weights import DTYPES, check_fit, fill, renamed, stored_tensors, tower_ten
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError)
 
 
-def read(folder: Path, raw: dict, layout: Layout, dtype: torch.dtype | None = None, device="cpu"):
+def read(folder: Path, raw: dict, layout: Layout, dtype: torch.dtype | None = None, device="cpu", before=None):
     """(network, processor) of a folder in this layout.
 
     raw: its config.json. dtype: None takes the file's own. device: one, or a device map as accelerate has them.
+    before(network): called with the network on the meta device before any weight is read; what it raises passes on.
     Raises BrokenCheckpoint where files and config do not fit, NotAnLVLM for variants without a stock class, and
     UnsafeCheckpoint for pickles. `auto_map` entries are ignored: what they name is neither needed nor run.
     """
@@ -48,6 +50,8 @@ def read(folder: Path, raw: dict, layout: Layout, dtype: torch.dtype | None = No
     processor = _processor(source, layout, network.config, tokenizer, tower_folder or folder)
     check_fit(network, parts, folder.name)
     dtype = dtype or DTYPES[parts[EMBEDDING].stored.dtype]
+    if before is not None:
+        before(network)
     one_device = "cpu" if _is_map(device) else device
     fill(network, parts, zeros, dtype, one_device, folder.name)
     network = _placed(network, device)

@@ -15,10 +15,9 @@ from safetensors import safe_open
 from torch import nn
 
 from ..errors import BrokenCheckpoint
-from ..files import header, read_json, weight_files
+from ..files import INDEX, header, read_json, weight_files
 from .layouts import EMBEDDING, HEAD, TOWER, Rule
 
-INDEX = "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -53,15 +52,7 @@ def stored_tensors(folder: Path) -> list[Stored]:
     """
     files = weight_files(folder)
     if (folder / INDEX).exists():
-        named = read_json(folder / INDEX).get("weight_map")
-        names = sorted({str(x) for x in named.values()}) if isinstance(named, dict) else []
-        missing = [x for x in names if folder / x not in files]
-        if missing or not names:
-            raise BrokenCheckpoint(
-                f"{folder.name}/{INDEX} names {missing[0] if missing else 'no files'}, which is not in the folder: "
-                "please download all of its files."
-            )
-        files = [folder / x for x in names]
+        files = [folder / x for x in sorted({*read_json(folder / INDEX)["weight_map"].values()})]
     elif folder / "model.safetensors" in files:
         files = [folder / "model.safetensors"]
     found: dict[str, Stored] = {}

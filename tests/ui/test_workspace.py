@@ -2,12 +2,14 @@ import gc
 import threading
 import time
 import weakref
+from functools import partial
 
 import pytest
 
-from lvlm import BadPlan, BadSamples, UnknownModel
+from lvlm import BadPlan, BadSamples, load, memory
 from tests import tiny
 from tests.ui.conftest import wait
+from ui import workspace
 from ui.workspace import interleave
 
 
@@ -51,12 +53,13 @@ def test_a_model_that_cannot_be_loaded_loses_nothing(desk):
     assert desk.notice == "There is no model broken: choose another." and desk.shelf.names == ["one"]
 
 
-def test_a_model_too_large_for_this_machine_is_refused_before_any_download(desk, monkeypatch):
-    """What does not fit the free memory is not even begun."""
-    monkeypatch.setattr("ui.workspace.machine_memory", lambda: (0, 2**30, 2**31))
-    with pytest.raises(UnknownModel, match="13.2 GiB"):
-        desk.open("llava-1.5-7b")
-    assert not desk.busy
+def test_a_model_too_large_for_this_machine_is_refused_before_any_download(monkeypatch):
+    """What does not fit the free memory is not even begun; what would is named."""
+    monkeypatch.setenv(memory.OVERRIDE, "1")
+    monkeypatch.setattr("lvlm.loading.download", lambda *_: pytest.fail("downloaded"))
+    desk = workspace.Desks(workspace.Shelf(partial(load, step="calibrate"))).at("a")
+    assert wait(desk.open("llava-1.5-7b")).state == "failed"
+    assert "GiB" in desk.notice and "pocket-" in desk.notice
 
 
 def test_a_ratio_nobody_can_mean_keeps_the_plan(desk):
