@@ -29,7 +29,7 @@ from samples import Sample, Turn
 
 LOG = Path(__file__).with_suffix(".md")
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "262144", "OMP_NUM_THREADS": "1"}  # what is freed goes back at once
-STEPS = ("load", "chat", "calibrate", "calibrate, checkpointing", "prune", "quantize")
+STEPS = ("load", "chat", "calibrate", "calibrate-checkpointing", "prune", "quantize")
 MIDDLE = {  # 117 M parameters: wide enough that weights and activations stand out from the interpreter's own memory
     "model_type": "llava",
     "text_config": {
@@ -104,10 +104,10 @@ def run(folder: str, step: str, repeats: int) -> dict:
     if step == "load":
         with taken() as found:
             model = load(folder)
-        return {"estimated": memory.need(model.network, "load", 4).total, "taken": found[0]}
+        return {"estimated": memory.need(memory.Shapes.of(model.network), "load", 4).total, "taken": found[0]}
     model = load(folder)
     [sample] = samples(repeats)
-    question, settings = sample.turns[0].question + " " + WORDS * repeats, CalibrationSettings()
+    question = sample.turns[0].question + " " + WORDS * repeats
     tokens = model.encode([sample]).mask.numel()
     if step == "chat":
         with taken() as found:
@@ -124,7 +124,7 @@ def run(folder: str, step: str, repeats: int) -> dict:
         quantize(toy)
         with taken() as found:
             quantize(model)
-    needed = memory.need(model.network, step.split(",")[0], 4, tokens=tokens, checkpointing=settings.checkpointing)
+    needed = memory.need(memory.Shapes.of(model.network), step, 4, tokens=tokens)
     return {"estimated": needed.extra, "taken": found[0], "tokens": tokens}
 
 

@@ -1,7 +1,7 @@
 """The models a person can pick by name, with their sizes. Sizes are counted from each config, on the meta device."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 
 from .anatomy import Parts
 from .errors import UnknownModel
-from .memory import Need, Shapes, default_itemsize, free, need
+from .memory import STEPS, Need, Shapes, default_itemsize, free, need
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -53,7 +53,20 @@ class Entry:
 
     def fits(self, step: str) -> bool:
         """Whether this machine has the memory for a step now."""
-        return self.need(step).total <= free("cuda" if torch.cuda.is_available() else "cpu")
+        return self.need(step).total <= free()
+
+    def to_dict(self) -> dict:
+        """All of the above, JSON-ready; sizes are None and empty for a bundled model whose files are not here."""
+        names = ("name", "title", "family", "source", "licence", "bundled", "available", "notes")
+        about = {x: getattr(self, x) for x in names}
+        if self.bundled and not self.available:
+            return about | {"parameters": None, "download_bytes": 0, "memory_bytes": {}, "fits": {}}
+        return about | {
+            "parameters": asdict(self.parameters),
+            "download_bytes": self.download_bytes,
+            "memory_bytes": {x: self.need(x).total for x in STEPS},
+            "fits": {x: self.fits(x) for x in STEPS},
+        }
 
 
 def _pocket(name: str, title: str, family: str, notes: str) -> Entry:

@@ -1,6 +1,6 @@
 """Whether a model will fit, asked before its weights are read or downloaded, and what would fit instead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +8,17 @@ import torch
 from . import memory
 from .catalogue import catalogue
 from .memory import Shapes, gib
+from .model import LVLM
 
-WORDS = {"load": "Loading", "chat": "Chatting with", "calibrate": "Calibrating", "prune": "Pruning",
-         "quantize": "Storing in 8 bits", "recover": "Recovering"}  # fmt: skip
+WORDS = {
+    "load": "Loading",
+    "chat": "Chatting with",
+    "calibrate": "Calibrating",
+    "calibrate-checkpointing": "Calibrating",
+    "prune": "Pruning",
+    "quantize": "Storing in 8 bits",
+    "recover": "Recovering",
+}
 
 
 @dataclass(frozen=True)
@@ -51,9 +59,42 @@ class Purpose:
             small = memory.need(shapes, self.step, itemsize, weights=less).total
             yield f'load it in 8 bits (quantization="int8", {gib(small)})', small
         if self.step == "calibrate":
-            frugal = memory.need(shapes, self.step, itemsize, weights=weights, checkpointing=True).total
+            frugal = memory.need(shapes, "calibrate-checkpointing", itemsize, weights=weights).total
             yield f"calibrate with checkpointing ({gib(frugal)})", frugal
         for entry in sorted(catalogue(), key=lambda x: -x.parameters.total):
             cost = entry.need(self.step).total
             if entry.parameters.total < shapes.parameters:
                 yield f"take a smaller model, such as {entry.name} ({gib(cost)})", cost
+
+
+def room_to_calibrate(
+    model: LVLM, samples: int, tokens: int, checkpointing: bool | None = None, gradients: bool = True
+) -> bool:
+    """Whether to checkpoint a loaded model's activations when it runs forth and back over so many tokens at once.
+
+    samples: that the tokens belong to. checkpointing: as asked; None checkpoints where memory is too short to do
+    without. gradients: of weights, which the activations form does without. Raises NotEnoughMemory.
+    """
+    shapes, itemsize = Shapes.of(model.network), model.dtype.itemsize
+    plain, lean = (
+        memory.need(shapes, step, itemsize, weights=0, tokens=tokens, gradients=gradients).extra
+        for step in ("calibrate", "calibrate-checkpointing")
+    )
+    lean_it = plain > memory.free(model.device) if checkpointing is None else checkpointing
+    ways = [] if lean_it else [(f"calibrate with checkpointing ({gib(lean)})", lean)]
+    few = "fewer samples" if samples > 1 else "shorter samples with smaller pictures"
+    ways.append((f"calibrate on {few}", 0))
+    what = f"Calibrating {model.name} on {tokens:,} tokens at once"
+    memory.check(what, lean if lean_it else plain, model.device, ways)
+    return lean_it
+
+
+def check_pruning(model: LVLM, layers: Sequence[int], heads: Sequence, neurons: Sequence) -> None:
+    """Raise NotEnoughMemory unless there is room for the new weights: of kept layers that lose heads or neurons.
+
+    layers: indices to keep; heads, neurons: what each original layer keeps.
+    """
+    before = model.anatomy.layers
+    after = {i: before[i].resized(len(heads[i]), len(neurons[i])) for i in layers}
+    new = model.dtype.itemsize * sum(x.parameters for i, x in after.items() if x is not before[i])
+    memory.check(f"Pruning {model.name}", new, model.device, [("prune whole layers, which copies no weight", 0)])

@@ -7,6 +7,7 @@ from torch import nn
 
 from .anatomy import anatomy_of
 from .errors import BadPlan, LVLMError
+from .memory import Shapes, check, need
 from .model import LVLM
 from .reshaped import shared_copy
 
@@ -19,6 +20,8 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
         raise BadPlan(f"There is no quantization {kind!r}: please choose int8 (4-bit is silently wrong on CPUs).")
     if any(x.get("step") == "quantize" for x in model.history):
         raise BadPlan("This model is already quantized: quantize the model it was made from instead.")
+    extra = need(Shapes.of(model.network), "quantize", model.dtype.itemsize, weights=0).extra
+    check(f"Storing {model.name} in 8 bits", extra, model.device)
     bnb = bitsandbytes_quietly()
     layers = anatomy_of(model.network).layers
     network = shared_copy(model.network)

@@ -16,7 +16,7 @@ from .events import Progress, Report, silent
 from .files import bytes_in, line, numbers_in, quiet, read_json, weight_files
 from .fit import Purpose
 from .hub import TEXTS, download, split
-from .memory import SMALL, Shapes, default_itemsize
+from .memory import SMALL, Shapes, default_device, default_itemsize
 from .model import LVLM
 from .originals import read, recognise
 from .processors import read_processor
@@ -261,4 +261,4 @@ def _exact(dtype) -> torch.dtype | None:
 
 
 def _place(device):
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device or default_device()

@@ -17,7 +17,7 @@ from .anatomy import Parts, parts_of
 from .errors import LVLMError, NotEnoughMemory
 
 SMALL = 1_000_000_000  # parameters; below, fp32 on the CPU is both exact and fast enough
-STEPS = ("load", "chat", "calibrate", "prune", "quantize", "recover")
+STEPS = ("load", "chat", "calibrate", "calibrate-checkpointing", "prune", "quantize", "recover")
 TRAINED = ("projector", "lora", "full")  # what `recover` may train; LoRA trains the projector too, as published
 OVERRIDE = "PRUNOSCOPE_MEMORY_GIB"  # environment variable: take so much as free, whatever the machine says
 TEXT_TOKENS = 64  # beside an image, where nobody said how many
@@ -55,7 +55,6 @@ def need(
     *,
     weights: int | None = None,
     tokens: int | None = None,
-    checkpointing: bool = False,
     gradients: bool = True,
     train: str = "lora",
     rank: int = 128,
@@ -63,7 +62,7 @@ def need(
     """What a step takes at its peak, for one image and a short text, or for sequences of `tokens` in all.
 
     shapes: of a network on the meta device, or loaded. itemsize: bytes of an activation, and of a weight unless
-    `weights` says what all of them take. checkpointing, gradients: of calibration, whose activations form has none.
+    `weights` says what all of them take. gradients: of calibration, whose activations form has none.
     train, rank: of recovery, one sample at a time, checkpointing, Adam, and the original as teacher beside the model.
     """
     if step not in STEPS or train not in TRAINED:
@@ -80,8 +79,8 @@ def need(
         return Need(held, copies=itemsize * shapes.decoder_weights)
     if step == "quantize":
         return Need(held, copies=shapes.decoder_weights + (itemsize + 12) * shapes.largest)
-    if step == "calibrate":
-        found = shapes.backward(tokens, itemsize, checkpointing)
+    if step.startswith("calibrate"):
+        found = shapes.backward(tokens, itemsize, step.endswith("checkpointing"))
         largest = shapes.largest * itemsize + 12 * min(CHUNK, shapes.largest) if gradients else 0
         return Need(held, max(shapes.vision(itemsize), found), gradients=largest)
     trained = shapes.trained(train, rank)
@@ -216,9 +215,14 @@ def _image_tokens(config) -> int:
 # --- what there is ---
 
 
-def free(device: torch.device | str | dict = "cpu") -> int:
+def default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def free(device: torch.device | str | dict | None = None) -> int:
     """Bytes that this process may still take: of a GPU, or of the machine and its container; all of them for a map.
 
+    device: None means where `load` puts a model by itself.
     PRUNOSCOPE_MEMORY_GIB, for people who know better (swap, say, or a job about to end), replaces the figure.
     """
     said = os.environ.get(OVERRIDE)
@@ -229,6 +233,7 @@ def free(device: torch.device | str | dict = "cpu") -> int:
             raise LVLMError(
                 f"{OVERRIDE}={said} is not a number of GiB: please write one, or leave it unset."
             ) from error
+    device = device or default_device()
     split = isinstance(device, dict) or str(device) in ("auto", "balanced", "balanced_low_0", "sequential")
     if split:
         return _ram() + sum(_vram(x) for x in range(torch.cuda.device_count()))

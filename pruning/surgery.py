@@ -1,6 +1,7 @@
 """A Plan applied to the model it was made for. The original keeps every bit; what is not cut is shared with it."""
 
 from lvlm import LVLM, BadPlan
+from lvlm.fit import check_pruning
 from lvlm.reshaped import keep
 
 from .plan import Plan
@@ -16,6 +17,7 @@ def prune(model: LVLM, plan: Plan) -> LVLM:
             f"This plan was made for {plan.model} (weights {plan.digest}), not for these weights ({model.digest()}): "
             "please calibrate this model and plan again."
         )
+    check_pruning(model, plan.layers, plan.heads, plan.neurons)
     network = keep(model.network, plan.layers, plan.heads, plan.neurons)
     step = {
         "step": "prune",

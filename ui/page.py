@@ -25,7 +25,7 @@ DESK_KEY = """() => {
 
 def build_app(model: str) -> gr.Blocks:
     """The page as Gradio blocks; every new visitor starts with `model`."""
-    desks = Desks(Shelf(partial(load, step="calibrate")))  # which every model is, as soon as it is here
+    desks = Desks(Shelf(partial(load, step="calibrate-checkpointing")))  # the least that a desk needs
     with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         seen = gr.State(None)
