@@ -155,23 +155,23 @@ def save_model(model, out: Path, as_json: bool, report: Callable, did: str) -> N
 
 @verb
 def models(as_json: Json = False) -> None:
-    """List the models that have a name. Sizes, licences, and whether they are bundled."""
-    from lvlm import UnknownModel, catalogue
+    """List the models that have a name. Parameters by part, what a download and each step take, and what fits now."""
+    from lvlm import catalogue, memory
     from pruning.explain import size
 
-    found, rows = [], [("NAME", "PARAMETERS", "DOWNLOAD", "LICENCE", "NOTES")]
-    for entry in catalogue():
-        about = {x: getattr(entry, x) for x in ("name", "title", "family", "source", "licence", "bundled", "notes")}
-        about |= {"available": entry.available, "parameters": None, "download_bytes": 0}
-        try:
-            about |= {"parameters": asdict(entry.parameters), "download_bytes": entry.download_bytes}
-        except UnknownModel:  # bundled, but its files are not checked out: listed all the same
-            pass
-        found.append(about)
-        total = size(entry.parameters.total) if about["parameters"] else "?"
-        download = "bundled" if entry.bundled else size(entry.download_bytes, "B")
-        rows.append((entry.name, total, download, entry.licence, entry.notes))
-    show(as_json, found, columns(rows))
+    steps, parts = ("chat", "calibrate", "recover"), ("vision", "projector", "decoder")
+    found = [x.to_dict() for x in catalogue()]
+    rows = [tuple(x.upper() for x in ("name", "parameters", *parts, "download", *steps, "fits", "licence"))]
+    for about in found:
+        counts, needs, download = about["parameters"], about["memory_bytes"], memory.gib(about["download_bytes"])
+        sizes = [size(x) for x in (sum(counts.values()), *counts.values())] if counts else ["?"] * 4
+        costs = [memory.gib(needs[x]) if needs else "?" for x in steps]
+        fits = " ".join(x for x in steps if about["fits"].get(x)) or ("nothing" if needs else "?")
+        rows.append(
+            (about["name"], *sizes, "bundled" if about["bundled"] else download, *costs, fits, about["licence"])
+        )
+    free = f"Free now: {memory.gib(memory.free())}. Steps are estimated for one image and a short question."
+    show(as_json, found, f"{columns(rows)}\n{free}")
 
 
 @verb
@@ -184,7 +184,9 @@ def calibrate(
     seed: Seed = 0,
     style: Style = "repaired",
     taylor: Taylor = "weights",
-    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Less memory, more time.")] = False,
+    checkpointing: Annotated[
+        bool | None, typer.Option(help="Less memory, more time; by itself where memory is short.", show_default=False)
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -198,7 +200,11 @@ def calibrate(
     found = load_samples(data, n=samples, seed=seed, images=images)
     with progress(as_json) as report:
         scores = score(
-            load(model, report=report), found, CalibrationSettings(style, taylor, checkpointing), seed, report
+            load(model, report=report, step="calibrate" if checkpointing is False else "calibrate-checkpointing"),
+            found,
+            CalibrationSettings(style, taylor, checkpointing),
+            seed,
+            report,
         )
     with writing(out):
         scores.save(out)
@@ -295,7 +301,7 @@ def quantize(model: Model, out: OutFolder, force: Force = False, as_json: Json =
 
     check_free(out, force, folder=True)
     with progress(as_json) as report:
-        before = load(model, report=report)
+        before = load(model, report=report, step="quantize")
         did = f"{before.name}: {size(before.bytes(), 'B')} before."
         save_model(shrink(before, "int8"), out, as_json, report, did)
 
@@ -314,7 +320,7 @@ def measure(
     from pruning.explain import size
 
     with progress(as_json) as report:
-        cost = cost_of(load(model, report=report), timed, repeats, new_tokens, report)
+        cost = cost_of(load(model, report=report, step="chat"), timed, repeats, new_tokens, report)
     parts, prompt = cost.parameters, cost.workload.prompt_tokens
     rows = [
         ("parameters", f"{size(parts.total)} ({size(parts.decoder)} of them in the language backbone)"),
@@ -346,7 +352,7 @@ def chat(
     check_question(question)  # a slip is told before gigabytes are read
     picture = None if image is None else open_image(image)
     with progress(as_json) as report:
-        loaded = load(model, report=report)
+        loaded = load(model, report=report, step="chat")
     answer, stopped = "", False
     stream = loaded.chat(picture, question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     try:
@@ -377,7 +383,7 @@ def evaluate(
     from lvlm import load
 
     with progress(as_json) as report:
-        found = examine(load(model, report=report), suite, per_task, seed, batch_size, report)
+        found = examine(load(model, report=report, step="chat"), suite, per_task, seed, batch_size, report)
     rows = [(task, f"{share:.1%}") for task, share in found.scores.items()]
     data = asdict(found) | {"scores": found.scores, "average": found.average}
     show(as_json, data, columns([*rows, ("average", f"{found.average:.1%}")]))

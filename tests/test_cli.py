@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 import cli
 import lvlm
 from evaluation import SUITES
-from lvlm import catalogue, load
+from lvlm import catalogue, load, memory
+from lvlm.catalogue import find
 from lvlm.chat import ChatStream
 from pruning import CalibrationSettings, Plan, Scores, calibrate, make_plan, prune, published_plan, save
 from pruning.plan import METHODS
@@ -164,16 +165,21 @@ def test_json_knows_no_nan(capsys):
 
 
 def test_models_lists_the_catalogue(monkeypatch, tmp_path):
-    """Every entry with its sizes; one whose files are not here is listed without them."""
+    """Every entry with its sizes and what fits now; one whose files are not here is listed without them."""
+    monkeypatch.setenv(memory.OVERRIDE, "14")
     told = answered("models")
     assert [x["name"] for x in told] == [x.name for x in catalogue()]
     big = next(x for x in told if x["name"] == "llava-1.5-7b")
     assert sum(big["parameters"].values()) == 7_063_427_072 and big["download_bytes"] == 2 * 7_063_427_072
+    assert big["memory_bytes"] == {x: memory.need(find("llava-1.5-7b").shapes, x, 2).total for x in memory.STEPS}
+    assert big["fits"] == {x: size <= 14 * 2**30 for x, size in big["memory_bytes"].items()}
+    assert big["fits"]["chat"] and not big["fits"]["calibrate"]
     gone = lvlm.Entry("gone", "Gone", "llama", str(tmp_path), "MIT", str(tmp_path / "config.json"), bundled=True)
-    here = next(x for x in catalogue() if x.name == "llava-1.5-7b")
-    monkeypatch.setattr("lvlm.catalogue", lambda: (here, gone))
+    monkeypatch.setattr("lvlm.catalogue", lambda: (find("llava-1.5-7b"), gone))
     rows = run("models").stdout.splitlines()
-    assert len(rows) == 3 and "7.06B" in rows[1] and rows[2].split()[:3] == ["gone", "?", "bundled"]
+    assert len(rows) == 4 and rows[1].split()[:5] == ["llava-1.5-7b", "7.06B", "304M", "21.0M", "6.74B"]
+    assert " chat  " in rows[1] and "Llama 2" in rows[1]
+    assert rows[2].split()[:3] == ["gone", "?", "?"] and "14.0 GiB" in rows[3]
 
 
 def test_evaluate_scores_each_task(folder, data, monkeypatch):
@@ -307,7 +313,7 @@ def test_progress_is_drawn_for_a_person_only(folder, tmp_path):
     """Bars of each stage on stderr of a terminal; none with --json or into a file; never on stdout."""
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "100"}
     drawn = run("measure", folder, "--repeats", 1, "--new-tokens", 2, env=terminal)
-    assert "load" in drawn.stderr and "measure" in drawn.stderr and "2/2" in drawn.stderr
+    assert "load" in drawn.stderr and "measure" in drawn.stderr and "3/3" in drawn.stderr
     assert "\x1b" not in drawn.stdout
     assert run("measure", folder, "--repeats", 1, "--new-tokens", 2).stderr == ""
     answered("measure", folder, "--repeats", 1, "--new-tokens", 2, env=terminal)
