@@ -39,6 +39,18 @@ class SampleScored(Event):
     loss: float
 
 
+@dataclass(frozen=True)
+class LossPoint(Event):
+    """One step of recovery. losses: "total" and each term in use ("sft", "kl", "rkl", "l2"), over the step's batch."""
+
+    step: int  # 1 is the first; 0 is before any
+    total: int
+    losses: dict[str, float]
+    held_out: float | None  # the total loss on samples that are never trained on, where this step measured it
+    samples_per_s: float
+    seconds_left: float
+
+
 Report = Callable[[Event], None]
 
 

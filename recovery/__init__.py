@@ -1,0 +1,20 @@
+"""Healing a pruned model: what trains, against which losses, on which samples, and the training itself."""
+
+from .errors import BadRecipe, RecoveryDiverged
+from .mapping import layer_map
+from .recipe import PRESETS, Recipe, advise, advised, explain, preset, published
+from .trainer import recover
+
+__all__ = [
+    "PRESETS",
+    "BadRecipe",
+    "Recipe",
+    "RecoveryDiverged",
+    "advise",
+    "advised",
+    "explain",
+    "layer_map",
+    "preset",
+    "published",
+    "recover",
+]

@@ -1,0 +1,211 @@
+"""How a pruned model is healed, as plain data: what trains, against which losses, on how much data and how long."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+
+from lvlm.catalogue import find
+from pruning import Plan
+
+from .errors import BadRecipe
+
+TRAIN = ("projector", "lora", "full")
+ARITHMETIC = ("repaired", "paper")
+TOKENS = ("text", "answers", "all")
+PRECISIONS = ("float32", "bfloat16")
+ABOVE_ZERO = ("temperature", "rank", "alpha", "learning_rate", "epochs", "batch", "fraction", "held_out", "steps",
+              "minutes", "micro_batch")  # fmt: skip
+TERMS = ("sft", "kl", "rkl", "l2")
+
+# LoRA as published for the paper's three models; "pocket" is ours. Rank 128 of 4096 is 1/32, of pocket's 192 it is 2/3.
+PRESETS = {
+    "llava": {"rank": 128, "alpha": 256, "dropout": 0.05, "learning_rate": 2e-5},
+    "bunny": {"rank": 64, "alpha": 16, "dropout": 0.05, "learning_rate": 5e-5},
+    "internvl": {"rank": 16, "alpha": 32, "dropout": 0.05, "learning_rate": 4e-5},
+    "pocket": {"rank": 32, "alpha": 64, "dropout": 0.0, "learning_rate": 1e-3, "batch": 16},
+}
+PRESET_OF = {
+    "llava-1.5-7b": "llava",
+    "bunny-v1.0-3b": "bunny",
+    "mini-internvl-4b": "internvl",
+    "pocket-llava": "pocket",
+    "pocket-bunny": "pocket",
+    "pocket-internvl": "pocket",
+}
+PROJECTOR_ENOUGH, WIDTH_BETTER, FEW_SAMPLES_ENOUGH = 0.20, 0.40, 0.50  # ratios at which the paper's advice changes
+FEW = 0.05  # of the data
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to heal. The vision tower is always frozen.
+
+    train: "projector" alone, "lora" (projector and low-rank changes of every linear of the decoder's layers, merged in
+        the end), or "full" (projector and all of the decoder).
+    sft, kl, rkl, l2: weights of Eq. 9's terms; those but sft need the teacher. 0 leaves a term out.
+    temperature: of both KL divergences, which are multiplied by its square so that their gradients keep their size.
+    l2_layers: whose outputs Eq. 8 compares: "last" (after the final norm, as published), "all", or every k-th counted
+        from the last. l2_tokens: of "text" (questions and answers), "answers", or "all" but padding.
+    arithmetic: "repaired": every term is a mean over tokens that matter, Eq. 8 relative to the teacher's squared norm.
+        "paper": as the authors' code computes them (see `published`): KL is a sum over every position, with images and
+        padding, and Eq. 8 the mean squared error over them all.
+    learning_rate: at its peak: it rises over the first `warmup` share of the steps and falls as a cosine.
+    epochs, steps, minutes: how long; the last one given counts. Minutes become steps by the pace of a few trial steps.
+    batch: samples an update; micro_batch: samples that go through at once (None: all), which saves memory.
+    fraction: of the samples, chosen by the seed. held_out: of those, at most so many (and a tenth) are never trained on
+        and say which weights were best.
+    precision: of matrix products, with fp32 weights, in a model of fp32; one of 16 bits always computes in bf16.
+    checkpointing: recompute each layer in backward: less memory, more time.
+    checkpoints: folder for what a killed run resumes from. cache: folder for the teacher's outputs, which are then
+        computed once, before the first step, however many epochs follow.
+    """
+
+    train: str = "lora"
+    sft: float = 1.0
+    kl: float = 0.0
+    rkl: float = 0.0
+    l2: float = 1.0
+    temperature: float = 2.0
+    l2_layers: str | int = "last"
+    l2_tokens: str = "text"
+    arithmetic: str = "repaired"
+    rank: int = 128
+    alpha: int = 256
+    dropout: float = 0.05
+    learning_rate: float = 2e-5
+    warmup: float = 0.03
+    epochs: float = 1.0
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 32
+    micro_batch: int | None = None
+    fraction: float = 1.0
+    held_out: int = 64
+    seed: int = 0
+    precision: str = "float32"
+    checkpointing: bool = False
+    checkpoints: str | None = None
+    cache: str | None = None
+
+    def __post_init__(self):
+        for name, known in (("train", TRAIN), ("arithmetic", ARITHMETIC), ("l2_tokens", TOKENS),
+                            ("precision", PRECISIONS)):  # fmt: skip
+            if getattr(self, name) not in known:
+                raise BadRecipe(f"There is no {name} {getattr(self, name)!r}: choose {', '.join(known)}.")
+        for x in fields(self):
+            value = getattr(self, x.name)
+            number = x.name in ABOVE_ZERO or isinstance(x.default, int | float)
+            if number and value is not None and (type(value) not in (int, float, bool) or not math.isfinite(value)):
+                raise BadRecipe(f"{x.name} is {value!r}: please give a number.")
+        every = self.l2_layers if isinstance(self.l2_layers, int) else {"last": 1, "all": 1}.get(self.l2_layers, 0)
+        if every < 1:
+            raise BadRecipe(f"l2_layers is {self.l2_layers!r}: choose last, all, or a number k for every k-th layer.")
+        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+            raise BadRecipe("Every loss has a weight of at least 0, and one of them must be above: sft, kl, rkl or l2.")
+        for name in ABOVE_ZERO:
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise BadRecipe(f"{name} is {getattr(self, name)!r}: please choose one above 0.")
+        for name, most in (("dropout", 0.9), ("warmup", 1.0), ("fraction", 1.0)):
+            if not 0 <= getattr(self, name) <= most:
+                raise BadRecipe(f"{name} is {getattr(self, name)!r}: please choose one from 0 to {most:g}.")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Eq. 9's coefficients, of all four terms."""
+        return {x: getattr(self, x) for x in TERMS}
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The terms in use."""
+        return tuple(x for x in TERMS if getattr(self, x))
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.terms != ("sft",)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    def recorded(self) -> dict:
+        """What a model's history keeps: everything but where this machine put its files."""
+        return {k: v for k, v in asdict(self).items() if k not in ("checkpoints", "cache")}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=1)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Recipe":
+        """Raises BadRecipe for what is no recipe."""
+        unknown = sorted(set(data) - {x.name for x in fields(cls)})
+        if unknown:
+            raise BadRecipe(f"A recipe has no {unknown[0]!r}: it has {', '.join(x.name for x in fields(cls))}.")
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise BadRecipe(f"This recipe holds a value of the wrong kind ({error}): please correct it.") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> "Recipe":
+        """Raises BadRecipe for what is no recipe."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise BadRecipe(
+                "This is not a recipe: it should be a JSON object, as `Recipe().to_json()` writes."
+            ) from error
+        if not isinstance(data, dict):
+            raise BadRecipe("This is not a recipe: it should be a JSON object, as `Recipe().to_json()` writes.")
+        return cls.from_dict(data)
+
+
+def preset(model: str) -> dict:
+    """LoRA's rank, alpha and dropout and the learning rate for a model by name; LLaVA's where it is not known."""
+    entry = find(model)
+    return PRESETS[PRESET_OF.get(entry.name if entry else model, "llava")]
+
+
+def published(term: str, model: str, share: float = 0.5) -> Recipe:
+    """What the authors' code does with one distillation term: share·KD + (1 − share)·CE, T = 2, one epoch, LoRA."""
+    if term not in TERMS[1:]:
+        raise BadRecipe(f"There is no distillation term {term!r}: choose {', '.join(TERMS[1:])}.")
+    weights = {x: 0.0 for x in TERMS} | {"sft": 1 - share, term: share}
+    return Recipe(arithmetic="paper", **weights, **preset(model))
+
+
+def advise(plan: Plan) -> Recipe:
+    """The paper's takeaways (sections 4.2.2 to 4.5) as a decision chart, by the share of the backbone that goes."""
+    return advised(asked(plan), plan.model)
+
+
+def advised(ratio: float, model: str) -> Recipe:
+    """The chart itself: up to 20% the projector alone; above, LoRA and SFT + L2; 5% of the data below 50%."""
+    few = FEW if ratio < FEW_SAMPLES_ENOUGH else 1.0
+    if ratio <= PROJECTOR_ENOUGH:
+        return Recipe(train="projector", sft=1.0, l2=0.0, fraction=few, **preset(model))
+    return Recipe(train="lora", sft=1.0, l2=1.0, fraction=few, **preset(model))
+
+
+def asked(plan: Plan) -> float:
+    """The ratio of the backbone's parameters that a plan is about: the one asked for, if it was one of those."""
+    by_parameters = plan.ratio is not None and plan.settings.get("metric") == "parameters"
+    return plan.ratio if by_parameters else plan.achieved
+
+
+def explain(plan: Plan) -> str:
+    """Why `advise` says what it says, in sentences."""
+    ratio = asked(plan)
+    wanted = "layerwise" if ratio < WIDTH_BETTER else "widthwise"
+    said = [
+        f"At {ratio:.0%} the paper heals the projector alone: what is lost is mostly how image and text fit together."
+        if ratio <= PROJECTOR_ENOUGH
+        else f"At {ratio:.0%} the paper heals the projector and, by LoRA, the decoder, on the answers (SFT) and on the "
+        "original's last hidden state (L2), its best combination at every ratio."
+    ]
+    if plan.method != wanted:
+        said.append(f"It finds {wanted} pruning to heal better at this ratio than {plan.method}.")
+    said.append(
+        "Below 50%, 5% of the data is enough."
+        if ratio < FEW_SAMPLES_ENOUGH
+        else "From 50% on it takes all of the data."
+    )
+    return " ".join(said)
