@@ -112,7 +112,6 @@ def _together(parts, side: str, pad: int) -> dict:
     """One batch of rows with images and rows without: what has a column a token is padded, and put in order."""
     count = sum(len(rows) for rows, _ in parts)
     length = max(x["input_ids"].shape[1] for _, x in parts)
-    filling = {"input_ids": pad, "labels": IGNORED}
     found = {}
     for rows, inputs in parts:
         shape = inputs["input_ids"].shape
@@ -122,7 +121,7 @@ def _together(parts, side: str, pad: int) -> dict:
                 found[name] = tensor  # of the images, in their own order
                 continue
             if name not in found:
-                found[name] = tensor.new_full((count, length), filling.get(name, 0))
+                found[name] = tensor.new_full((count, length), pad if name == "input_ids" else 0)
             found[name][rows, columns] = tensor
     return found
 

@@ -145,13 +145,17 @@ def test_what_calibration_runs_is_what_the_network_computes(model, samples):
 
 
 def test_labels_and_image_tokens_are_where_they_belong(name, model, samples):
-    """Labels are the answers up to their end mark; image tokens stand in the rows that have an image."""
+    """Labels are the answers up to their end mark; image tokens are those whose embeddings the network replaces."""
     batch, tokenizer = model.encode(samples), model.processor.tokenizer
     rows = [tokenizer.decode(x[x != IGNORED]) for x in batch.labels]
     end = CLOSING.get(name) or (tokenizer.eos_token if name in ORIGINALS else checkpoints.FAMILIES[name].end)
     assert [x.replace(" ", "") for x in rows[:1]] == ["acat" + end]
     assert rows[1].replace(" ", "") == ("two" + end if prefix_attention(model.processor) else "yes" + end + "two" + end)
     assert (batch.image_mask.sum(1) > 0).tolist() == [x.image is not None for x in samples]
+    with torch.no_grad():
+        given = decoder_inputs(shared_copy(model.network), batch.inputs)["inputs_embeds"]
+        words = model.network.get_input_embeddings()(batch.inputs["input_ids"])
+    assert torch.equal((given != words).any(-1), batch.image_mask)
     assert not (batch.labels[batch.image_mask] != IGNORED).any() and not (batch.labels[~batch.mask] != IGNORED).any()
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lvlm import BrokenCheckpoint
-from lvlm.encoding import IGNORED
+from lvlm.encoding import IGNORED, encode_texts
 from tests import tiny
 
 
@@ -73,3 +73,19 @@ def test_padding_changes_no_loss(model):
         together = model.network(**batch.inputs).logits[0][: alone.mask.shape[1]]
         single = model.network(**alone.inputs).logits[0]
     assert torch.allclose(together, single, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_texts_with_and_without_images_share_a_batch(model, side):
+    """In the order given, padded on one side, each row as it is alone; pixels in the order of their rows."""
+    texts, images = ["a", "<image>b c d", "e f", "<image>g"], [None, tiny.picture(0), None, tiny.picture(1)]
+    together = encode_texts(model.processor, texts, images, side=side)
+    rows = [encode_texts(model.processor, [x], [y], side=side) for x, y in zip(texts, images)]
+    length = max(x["input_ids"].shape[1] for x in rows)
+    for i, row in enumerate(rows):
+        n = row["input_ids"].shape[1]
+        own = slice(length - n, length) if side == "left" else slice(0, n)
+        assert torch.equal(together["input_ids"][i, own], row["input_ids"][0])
+        assert together["attention_mask"][i, own].all() and together["attention_mask"][i].sum() == n
+        assert (together["input_ids"][i] == model.processor.tokenizer.pad_token_id).sum() == length - n
+    assert torch.equal(together["pixel_values"], torch.cat([rows[1]["pixel_values"], rows[3]["pixel_values"]]))
