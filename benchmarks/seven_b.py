@@ -70,8 +70,8 @@ def write_checkpoint(folder: Path) -> None:
 class Log:
     """Rows of a table: what was done, how long it took, and the most memory the process has held meanwhile."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, file: Path):
+        self.file, self.rows = file, []
 
     def __call__(self, what: str, work):
         forget_peak()
@@ -79,7 +79,8 @@ class Log:
         found = work()
         note = found if isinstance(found, str) else ""
         self.rows.append([what, time.perf_counter() - start, peak_bytes() / 2**30, note])
-        print(json.dumps(self.rows[-1]), flush=True)
+        self.file.write_text(json.dumps(self.rows))
+        print(*self.rows[-1], flush=True)
         return found
 
 
@@ -95,15 +96,13 @@ def answer(model, tokens: int) -> str:
     return f"{found.new_tokens} tokens after {found.prompt_tokens}, first in {found.first_token_s:.1f} s, then {found.tokens_per_s:.2f}/s"
 
 
-def chat(folder: Path) -> None:
-    log = Log()
+def chat(folder: Path, log: Log) -> None:
     model = log("load", lambda: load(folder, dtype="bfloat16"))
     log("chat", lambda: answer(model, 20))
     log("save", lambda: save(model, folder.with_name("saved")))
 
 
-def whole_way(folder: Path) -> None:
-    log = Log()
+def whole_way(folder: Path, log: Log) -> None:
     model = log("load", lambda: load(folder, dtype="bfloat16"))
     before = model.digest()
     samples = [long_sample(x) for x in load_samples("scenes", n=SAMPLES)]
@@ -142,22 +141,23 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.scratch / "llava-7b-shaped"
     if given.step:
-        STEPS[given.step](folder)
+        STEPS[given.step](folder, Log(given.scratch / f"{given.step}.json"))
         return
     if not folder.exists():
         write_checkpoint(folder)
+    for step in given.only:
+        subprocess.run([*sys.orig_argv, "--step", step], check=True)
     size = sum(x.stat().st_size for x in folder.glob("*.safetensors")) / 2**30
     lines = [
         f"# {__doc__.splitlines()[0]}",
         "",
         f"`python -m benchmarks.seven_b SCRATCH`: weights {size:.2f} GiB; {machine()}.",
     ]
-    for step in given.only:
+    for step in STEPS:
         lines += ["", f"## {step}", "", "| step | s | peak of resident memory, GiB | |", "|---|---|---|---|"]
-        done = subprocess.run([*sys.orig_argv, "--step", step], stdout=subprocess.PIPE, text=True, check=True)
-        for row in map(json.loads, done.stdout.splitlines()):
-            lines.append(f"| {row[0]} | {row[1]:.1f} | {row[2]:.2f} | {row[3]} |".replace("|w·g|", "\\|w·g\\|"))
-        LOG.write_text("\n".join(lines) + "\n")
+        for what, seconds, peak, note in json.loads((given.scratch / f"{step}.json").read_text()):
+            lines.append(f"| {what.replace('|', chr(92) + '|')} | {seconds:.1f} | {peak:.2f} | {note} |")
+    LOG.write_text("\n".join(lines) + "\n")
     print(LOG.read_text())
 
 

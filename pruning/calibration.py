@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from lvlm import LVLM, BadSamples
 from lvlm.encoding import IGNORED
 from lvlm.events import LayerScored, Progress, Report, SampleScored, silent
+from lvlm.fit import room_to_calibrate
 from lvlm.head import head_of
 from lvlm.reshaped import shared_copy
 
@@ -40,12 +41,13 @@ class CalibrationSettings:
     taylor: "weights": Σ|w·g| over a unit's weights, as published; |Σ w·g| comes along as "taylor-sum". "activations":
         |Σ w·g| alone, which equals a sum of activation × gradient, so that no weight gradient is computed: cheaper, and
         blind to cancelling weights.
-    checkpointing: recompute each layer in backward instead of keeping its activations: less memory, more time.
+    checkpointing: recompute each layer in backward instead of keeping its activations: less memory, more time. None
+        does so where memory is short. The scores are the same.
     """
 
     style: str = "repaired"
     taylor: str = "weights"
-    checkpointing: bool = False
+    checkpointing: bool | None = None
 
     def __post_init__(self):
         if self.style not in ("repaired", "paper") or self.taylor not in ("weights", "activations"):
@@ -105,6 +107,9 @@ def calibrate(
         batch = model.encode(chunk)
         if batch.mask.shape[1] > model.context:
             raise BadSamples(f"Sample {chunk[0].id} is longer than the model's context of {model.context} tokens.")
+        scorer.checkpointing = room_to_calibrate(
+            model, len(chunk), batch.mask.numel(), settings.checkpointing, settings.taylor == "weights"
+        )
         with torch.no_grad():
             inputs = decoder_inputs(scorer.network, batch.inputs)
         loss = scorer.add(DecoderBatch(inputs, batch.labels, batch.mask, batch.image_mask))
@@ -150,6 +155,7 @@ class Scorer:
         self.network = shared_copy(network, trainable=weights if by_weight else ())
         self.decoder, self.head = self.network.get_decoder(), head_of(self.network)
         self.scale = 1024.0 if weights[0].dtype == torch.float16 else 1.0  # keeps fp16 gradients off zero
+        self.checkpointing = bool(settings.checkpointing)  # of the next batch
         self.batch: DecoderBatch | None = None
         device = weights[0].device
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
@@ -160,8 +166,7 @@ class Scorer:
         )
         self.signed = {}  # (layer, kind) -> Σ w·g of the batch in hand
         for index, (module, layer) in enumerate(zip(self.decoder.layers, anatomy.layers)):
-            if settings.checkpointing:
-                module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+            module.forward = partial(self._run, module.forward)
             module.register_forward_hook(partial(self._block, index), with_kwargs=True)
             for shape in layer.linears:
                 linear = module.get_submodule(shape.path)
@@ -175,6 +180,11 @@ class Scorer:
                     linear.register_forward_pre_hook(partial(self._watch_input, index, cuts))
                 elif not by_weight:
                     linear.register_forward_hook(partial(self._watch_output, index, cuts))
+
+    def _run(self, layer, *args, **kwargs):
+        if self.checkpointing:
+            return checkpoint(layer, *args, use_reentrant=False, **kwargs)
+        return layer(*args, **kwargs)
 
     # --- hooks ---
 

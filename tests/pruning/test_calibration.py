@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lvlm import BadPlan, BadSamples, Cancelled, LayerScored, Progress, SampleScored
+from lvlm import BadPlan, BadSamples, Cancelled, LayerScored, NotEnoughMemory, Progress, SampleScored, memory
+from lvlm.memory import Shapes
 from lvlm.model import weights_digest
-from pruning import CalibrationSettings, Scores, calibrate, make_plan, measure, prune, quantize
+from pruning import CalibrationSettings, Scores, calibrate, calibration, make_plan, measure, prune, quantize
 from tests import tiny
 
 
@@ -115,6 +116,27 @@ def test_checkpointing_changes_memory_not_scores(family):
         for part in ("heads", "neurons"):
             for a, b in zip(getattr(plain.importance[kind], part), getattr(saved.importance[kind], part)):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_activations_are_checkpointed_by_themselves_where_memory_is_short(model, scores, monkeypatch):
+    """With room for the lean way only, calibration takes it unasked, to the same scores; asked for the other, it refuses."""
+    runs = []
+    really = calibration.checkpoint
+    monkeypatch.setattr(calibration, "checkpoint", lambda *args, **options: runs.append(1) or really(*args, **options))
+    assert calibrate(model, tiny.samples(3), seed=7).digest == scores.digest and not runs
+    tokens = max(model.encode([x]).mask.numel() for x in tiny.samples(3))
+    shapes = Shapes.of(model.network)
+    lean, plain = (
+        memory.need(shapes, x, 4, weights=0, tokens=tokens).extra for x in ("calibrate-checkpointing", "calibrate")
+    )
+    assert lean < plain
+    monkeypatch.setenv(memory.OVERRIDE, str((lean + plain) / 2 / 2**30))
+    found = calibrate(model, tiny.samples(3), seed=7)
+    assert runs
+    for ours, theirs in zip(found.neurons, scores.neurons):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    with pytest.raises(NotEnoughMemory, match="checkpointing"):
+        calibrate(model, tiny.samples(3), CalibrationSettings(checkpointing=False))
 
 
 def test_the_loss_is_the_networks_own(model):
