@@ -9,7 +9,7 @@ from pathlib import Path
 from lvlm import LVLM, LVLMError
 from lvlm.events import Progress, Report, silent
 from lvlm.loading import HISTORY, quiet
-from lvlm.reshaped import is_reshaped
+from lvlm.reshaped import KEY, is_reshaped
 
 from .explain import ranges
 
@@ -20,6 +20,11 @@ SHARD = "5GB"  # what a file of weights holds at most
 def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
     """Whether plain `from_pretrained` gives this model back, and why (not)."""
     if is_reshaped(model.network):
+        if "deepstack" in getattr(model.network.config.get_text_config(), KEY, {}):
+            return (
+                False,
+                "image features join its layers at other places than in the stock class, which would not notice",
+            )
         return False, "no stock config describes its layers (uneven widths, or head counts that it refuses)"
     return True, "its layers are what a stock config describes"
 

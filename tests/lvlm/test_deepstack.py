@@ -9,7 +9,7 @@ import torch
 from lvlm import UnsupportedDecoder, load
 from lvlm.deepstack import moved, places_of, regrouped
 from lvlm.reshaped import is_reshaped, keep
-from pruning import make_plan, prune, save
+from pruning import loads_in_transformers, make_plan, prune, save
 from tests import checkpoints, tiny
 
 
@@ -63,7 +63,9 @@ def test_features_arrive_where_they_did(model, batch, gone, places, tmp_path):
     assert places_of(pruned, (getattr(pruned.config.text_config, "pruning", {})).get("deepstack")) == (
         places or [0, 1, 2]
     )
-    again = load(save(model.then(pruned, {"step": "cut"}), tmp_path / "m"))
+    cut = model.then(pruned, {"step": "cut"})
+    assert loads_in_transformers(cut)[0] == (places is None)
+    again = load(save(cut, tmp_path / "m"))
     assert torch.equal(logits(again.network, batch), found)
 
 
