@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def check_free(folder: Path) -> None:
 def write(folder: Path, saved: Saved) -> None:
     """Make this the checkpoint in a folder: whole, or not there. Raises LVLMError if it cannot be written."""
     place = folder / f"step-{saved.state.step:07}"
-    part = folder / f".{place.name}.{os.getpid()}.part"
+    part = folder / f".{place.name}.{uuid.uuid4().hex[:8]}.part"
     try:
         part.mkdir(parents=True)
         for name in ("weights", "best", "optimizer"):

@@ -74,9 +74,10 @@ def student_of(model: LVLM, recipe: Recipe, layers: Sequence[int], once: Once) -
     if recipe.train == "lora":
         add_lora(network, model, recipe)
     for name in names:
-        weight = network.get_parameter(name)
-        weight.data = weight.data.to(torch.float32, copy=True)
-        weight.requires_grad_(True)
+        network.get_parameter(name).requires_grad_(True)
+    for weight in network.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(torch.float32, copy=True)
     once.share(network)
     if recipe.checkpointing:
         for module in network.get_decoder().layers:

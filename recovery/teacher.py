@@ -33,7 +33,7 @@ class Teacher:
         network = shared_copy(model.network, trainable=())
         if once is not None:
             once.share(network)
-        self.run, self.says = Run(network, layers), bool(recipe.kl or recipe.rkl)
+        self.run, self.once, self.says = Run(network, layers), once, bool(recipe.kl or recipe.rkl)
 
     @torch.no_grad()
     def outputs(self, given: Lesson) -> dict:
@@ -74,6 +74,8 @@ class Kept:
                 found = {}
                 for start in range(0, len(shards[shard]), size):
                     given = lesson(model, samples, shards[shard][start : start + size], recipe)
+                    if teacher.once is not None:
+                        teacher.once.clear()
                     with compute():
                         found |= self._split(given, teacher.outputs(given))
                 part = self._file(shard).with_suffix(f".{os.getpid()}.part")
