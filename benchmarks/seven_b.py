@@ -115,8 +115,12 @@ def whole_way(folder: Path, log: Log) -> None:
         plan = log(f"plan {method} 30%", lambda: make_plan(scores, method=method, ratio=0.30))  # noqa: B023
         pruned = log(f"prune {method}", lambda: prune(model, plan))  # noqa: B023
         log(f"count: {pruned.parameters().total / 1e9:.2f} B left", lambda: measure(pruned, timed=False))  # noqa: B023
-        log(f"chat, {method}", lambda: answer(pruned, 5))  # noqa: B023
-    assert model.digest() == before and weights_are(model, before)
+        if method == "layerwise":
+            log(f"chat, {method}", lambda: answer(pruned, 5))  # noqa: B023
+    if not weights_are(model, before):
+        raise AssertionError("pruning touched the original")
+    del model  # its weights and the cut ones are 22 GiB together: no room for an answer
+    log("chat, widthwise, the original let go", lambda: answer(pruned, 5))
 
 
 def weights_are(model, digest: str) -> bool:

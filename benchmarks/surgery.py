@@ -2,9 +2,9 @@
 
     python -m benchmarks.surgery          # a 1.0 B bf16 decoder for cutting, LLaVA-1.5-7B's shapes for planning
 
-Both are medians of warm runs that take turns. Copying: one clone of every kept tensor that the cut made anew (tensors
-that lose nothing are shared, so layerwise pruning copies nothing). The digest that ties a plan to its model is
-computed once a model and reported apart.
+Medians of runs that take turns, each into fresh memory, as a model that is there to stay gets it. Copying: one clone of
+every kept tensor that the cut made anew (tensors that lose nothing are shared, so layerwise pruning copies nothing). The
+digest that ties a plan to its model is computed once a model and reported apart.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from lvlm.catalogue import CONFIGS, network_on_meta
 from lvlm.model import weights_digest
 from lvlm.reshaped import keep
 from pruning import Importance, Scores, Workload, make_plan
+from pruning.peak import forget_peak
 
 RUNS = 7
 
@@ -39,6 +40,8 @@ def random_scores(anatomy: Anatomy) -> Scores:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Of one run, after memory freed before has gone back to the system."""
+    forget_peak()
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
