@@ -3,19 +3,22 @@
 A snapshot's folder is named after its commit: what was loaded is known, and can be pinned, to the commit.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import constants, get_token, snapshot_download
+from huggingface_hub import constants, get_token, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    IncompleteSnapshotError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from .errors import LVLMError, UnknownModel
 from .files import line
@@ -37,7 +40,8 @@ def download(repo: str, revision: str | None = None, wanted=TEXTS + WEIGHTS) -> 
     """
     page = f"https://huggingface.co/{repo}"
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(wanted)))
+        with _bars_for_people():
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(wanted)))
     except HFValidationError as error:
         raise UnknownModel(f"{repo} is not a hub id (organisation/name): please check its spelling.") from error
     except RevisionNotFoundError as error:
@@ -58,14 +62,13 @@ def download(repo: str, revision: str | None = None, wanted=TEXTS + WEIGHTS) -> 
         ) from error
     except HfHubHTTPError as error:
         raise _http(repo, error) from error
-    except IncompleteSnapshotError as error:
-        raise UnknownModel(
-            f"Only a part of {repo} is on this machine: please {_connect()}, so that the rest is downloaded."
-        ) from error
     except LocalEntryNotFoundError as error:
-        cause = error.__cause__
-        if isinstance(cause, HfHubHTTPError):
-            raise _http(repo, cause) from error
+        if isinstance(error.__cause__, HfHubHTTPError):
+            raise _http(repo, error.__cause__) from error
+        if isinstance(try_to_load_from_cache(repo, "config.json", revision=revision), str):
+            raise UnknownModel(
+                f"Only a part of {repo} is on this machine: please {_connect()}, so that the rest is downloaded."
+            ) from error
         raise UnknownModel(f"{repo} is not on this machine: please {_connect()}, or give a local folder.") from error
     except OSError as error:
         raise LVLMError(f"{repo} could not be downloaded ({line(error)}): please make room or try again.") from error
@@ -74,6 +77,19 @@ def download(repo: str, revision: str | None = None, wanted=TEXTS + WEIGHTS) -> 
             f"{repo} could not be downloaded ({type(error).__name__}): "
             "please check the network, or give a local folder."
         ) from error
+
+
+@contextmanager
+def _bars_for_people() -> Iterator[None]:
+    """The client's progress bars where somebody looks at a terminal, and nowhere else."""
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def _connect() -> str:

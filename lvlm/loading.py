@@ -104,8 +104,12 @@ def _downloaded(source: Source, purpose: Purpose, report: Report) -> Path:
         with shown(texts, source.name) as seen, quiet():
             check_adapter(seen)
             _check_sizes(Shapes.of(_on_meta(_config(seen), seen.name)), purpose)
-    report(Progress("load", 0, 3, f"downloading {source.repo}, unless it is here already"))
-    return download(source.repo, texts.name)
+    try:
+        weight_files(texts)
+        return texts  # from the cache, and a commit's files never change
+    except BrokenCheckpoint:
+        report(Progress("load", 0, 3, f"downloading {source.repo}"))
+        return download(source.repo, texts.name)
 
 
 def _check_sizes(shapes: Shapes, purpose: Purpose) -> None:

@@ -90,7 +90,7 @@ def card(model: LVLM, stock: bool, why: str) -> str:
         "tags: [vision-language, structured-pruning]",
         "---",
         "",
-        f"# {', '.join([model.name, *(words.get(x, str(x)) for x in dict.fromkeys(did))])}",
+        f"# {', '.join([model.name, *(words.get(x, str(x)) for x in dict.fromkeys(did) if x != 'load')])}",
         "",
         f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, {parts.decoder:,} decoder.",
         f"Weights {str(model.dtype).removeprefix('torch.')}, {model.bytes() / 2**20:,.1f} MiB, digest {model.digest()}.",
