@@ -241,6 +241,7 @@ def describe_layer(layer: nn.Module, index: int, window: int | None = None) -> L
     groups, neurons = (_one_count(cuts, kind, index) for kind in ("heads", "neurons"))
     other = sum(x.numel() for x in layer.parameters()) - sum(x.rows * (x.columns + x.bias) for x in linears)
     _check_nothing_else_depends(attention, mlp, head_dim, index)
+    _check_all_known(layer, linears, index)
     return Layer(groups, per_group, head_dim, neurons, tuple(linears), tuple(cuts), other, window)
 
 
@@ -278,6 +279,18 @@ def _check_nothing_else_depends(attention: nn.Module, mlp: nn.Module, head_dim: 
                     f"Layer {index}'s {type(block).__name__}.{name} {tuple(parameter.shape)} spans several heads "
                     "or neurons, so they cannot be cut one by one."
                 )
+
+
+def _check_all_known(layer: nn.Module, linears: list[Linear], index: int) -> None:
+    """No matrix beside the described ones: it may gate heads, or belong to this depth alone (Gemma 3n, Gemma 4)."""
+    known = {x.path for x in linears}
+    for name, parameter in layer.named_parameters():
+        path = name.rpartition(".")[0]
+        if parameter.dim() > 1 and path not in known:
+            raise UnsupportedDecoder(
+                f"Layer {index} ({type(layer).__name__}) has a matrix {name} beside its attention and MLP, "
+                "and it is not known what depends on it: please choose a model of another family."
+            )
 
 
 def parts_of(network: nn.Module) -> Parts:

@@ -1,4 +1,4 @@
-"""From the decoder's output to logits, the way the network itself goes: its head, and any scaling or capping after it."""
+"""From the decoder's output to logits, the way the network itself goes: its head, and scaling or capping after it."""
 
 import copy
 from collections.abc import Callable

@@ -114,7 +114,8 @@ def read_processor(folder: Path, config) -> ProcessorMixin:
             processor = cls.from_args_and_dict([made[x] for x in cls.get_attributes()], settings)
     except ImportError as error:
         raise BrokenCheckpoint(
-            f"The processor of {folder.name} needs a package that is not installed: {_sentence(error)} Please install it."
+            f"The processor of {folder.name} needs a package that is not installed: {_sentence(error)} "
+            "Please install it."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenCheckpoint(

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints of today's LVLMs: folders with the files that their hub repositories have, by the same names."""
+"""Tiny random checkpoints of today's LVLMs: folders with the files that their hub repositories have."""
 
 import json
 from pathlib import Path

@@ -69,6 +69,8 @@ def test_what_cannot_be_described_is_refused_by_name():
     refuse(lambda x: setattr(x.self_attn, "sinks", nn.Parameter(torch.zeros(4))), "sinks")
     refuse(lambda x: setattr(x.self_attn, "k_proj", nn.Linear(32, 20)), "whole heads")
     refuse(lambda x: setattr(x.self_attn, "k_proj", nn.Linear(32, 16)), "disagree")
+    refuse(lambda x: setattr(x.self_attn, "gate", nn.Linear(32, 4)), "matrix self_attn.gate.weight")
+    refuse(lambda x: setattr(x, "per_layer_gate", nn.Linear(32, 4)), "matrix per_layer_gate.weight")
 
 
 def test_the_catalogue_knows_its_sizes():

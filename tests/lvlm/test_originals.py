@@ -49,7 +49,7 @@ def test_long_contexts_take_the_long_rotary_factors():
     """Phi-3's second set, beyond the original context.
 
     In sdpa, torch's plain kernel gives the authors' logits; the fused one, which CPUs take, adds up in another order.
-    It differs by 2.1e-5, of logits up to 6.6, and is as close to the fp64 result (1.8e-5) as the authors' fp32 (1.7e-5).
+    It differs by 2.1e-5, of logits up to 6.6, and is as close to the fp64 result (1.8e-5) as the authors' own (1.7e-5).
     """
     wanted, model = reference("internvl")["long.logits"], load(FIXTURES / "internvl")
     exact = logits("internvl", load(FIXTURES / "internvl", dtype=torch.float64), "long")

@@ -1,15 +1,12 @@
 """The same promises under other vision-language wrappers: their decoders are found, cut, saved and loaded alike."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
-from lvlm import LVLM
+from lvlm import LVLM, load
 from lvlm.head import head_of
-from lvlm.loading import _network
-from pruning import make_plan, measure, prune
+from pruning import make_plan, measure, prune, save
 from pruning.cost import decoder_inputs
 from tests import tiny
 
@@ -154,9 +151,8 @@ def test_a_pruned_model_equals_its_masked_original(name, wish, tmp_path):
         found, reference = look(pruned.network), look(wanted)
         assert (found - reference).abs().max() <= 1e-4 * reference.abs().max()
     assert measure(pruned, timed=False).parameters == plan.cost.after.parameters
-    pruned.network.save_pretrained(tmp_path)
-    again = _network(Path(tmp_path), AutoConfig.from_pretrained(tmp_path), torch.float32)
-    assert torch.equal(logits(again), logits(pruned.network))
+    again = load(save(LVLM(pruned.network, tiny.processor(), name, pruned.history), tmp_path / "saved"))
+    assert torch.equal(logits(again.network), logits(pruned.network))
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
