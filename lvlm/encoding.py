@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jinja2 import TemplateError
 
 from .errors import BadImage, BadQuestion, BadSamples, BrokenCheckpoint
 from .files import line
@@ -54,7 +55,11 @@ def prompt_text(processor, turns, image, ask: bool) -> str:
         raise BrokenCheckpoint("The model folder has no chat template: add its chat_template.jinja.")
     reserved = _reserved(processor)  # a person may type a marker: it must not count as an image, or end a turn
     turns = [(reserved.sub(" ", q), a if a is None else reserved.sub(" ", a)) for q, a in turns]
-    return processor.apply_chat_template(messages(turns, image), add_generation_prompt=ask)
+    try:
+        return processor.apply_chat_template(messages(turns, image), add_generation_prompt=ask)
+    except (TemplateError, OverflowError, RecursionError, TypeError) as error:
+        why = line(error).rstrip(".")
+        raise BrokenCheckpoint(f"The model's chat template does not take this conversation: {why}.") from error
 
 
 def _reserved(processor) -> re.Pattern:

@@ -39,7 +39,7 @@ GENERATION = re.compile(
 SIZED = ("config.json", "preprocessor_config.json", "processor_config.json")  # tokenizers write 1e30 for "no limit"
 # What their numbers may come to, by what their entries are called, first match first. Far above all published models.
 BOUNDS = (
-    (re.compile(r"(crop_|image_|pad_)?size|height|width"), 1 << 14),  # pixels
+    (re.compile(r"(crop_|image_|pad_|patch_)?size|height|width"), 1 << 14),  # pixels
     (re.compile(r"image_seq_length|num_additional_image_tokens|(min|max)_patches"), 1 << 17),  # tokens of an image
     (re.compile(r".*(layers|depth|blocks|experts).*"), 1 << 10),
     (re.compile(r".*(size|dim|heads|channels|length|edge).*"), 1 << 28),

@@ -13,7 +13,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import CallBlock
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-CPU_SECONDS = 1.0
+CPU_SECONDS = 0.5  # a hundred times what a conversation takes
 MEMORY = 512 << 20
 MOST_TEXT = 1 << 18  # characters written for a conversation of a hundred
 IMAGE = {"type": "image"}
