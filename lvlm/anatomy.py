@@ -74,6 +74,9 @@ MLPS = {
 }
 
 
+VISION = ("vision", "visual", "tower")  # in the names of what looks at images
+
+
 @dataclass(frozen=True)
 class Layer:
     """One decoder layer. `groups` key/value groups of `heads_per_group` query heads each, and `neurons`."""
@@ -191,6 +194,7 @@ def anatomy_of(network: nn.Module) -> Anatomy:
     decoder = network.get_decoder()
     if not isinstance(getattr(decoder, "layers", None), nn.ModuleList) or not len(decoder.layers):
         raise UnsupportedDecoder(f"{type(decoder).__name__} has no list of layers: choose a transformer decoder.")
+    _check_only_layers(network, decoder)
     config = network.config.get_text_config()
     windows = _windows(config, len(decoder.layers))
     layers = tuple(describe_layer(x, i, window) for i, (x, window) in enumerate(zip(decoder.layers, windows)))
@@ -202,6 +206,19 @@ def anatomy_of(network: nn.Module) -> Anatomy:
         parts=parts_of(network),
         itemsize=embedding.element_size(),
     )
+
+
+def _check_only_layers(network: nn.Module, decoder: nn.Module) -> None:
+    """A decoder is its layers, between an embedding and a norm: nothing that looks at an encoder at certain depths."""
+    embedding = network.get_input_embeddings().weight
+    others = [x for x, p in decoder.named_parameters() if p.dim() > 1 and p is not embedding]
+    unknown = [x for x in others if not x.startswith("layers.")]
+    if unknown or getattr(network.config, "is_encoder_decoder", False):
+        what = unknown[0] if unknown else "it has an encoder"
+        raise UnsupportedDecoder(
+            f"{type(decoder).__name__} is more than a stack of layers ({what}): "
+            "only decoders that read images as tokens can be pruned."
+        )
 
 
 def _windows(config, n: int) -> list[int | None]:
@@ -296,9 +313,9 @@ def _check_all_known(layer: nn.Module, linears: list[Linear], index: int) -> Non
 def parts_of(network: nn.Module) -> Parts:
     """Unique parameters by part; tied embeddings count once."""
     decoder, body = network.get_decoder(), getattr(network, "model", network)
-    vision = next((getattr(body, x) for x in ("vision_tower", "visual", "vision_model") if hasattr(body, x)), None)
+    towers = [x for name, x in body.named_children() if any(y in name for y in VISION) and "proj" not in name]
     ids = {id(x): x.numel() for x in network.parameters()}
     text = {id(x) for x in decoder.parameters()} | {id(x) for x in network.get_output_embeddings().parameters()}
-    seen = {id(x) for x in vision.parameters()} if vision is not None else set()
+    seen = {id(x) for tower in towers for x in tower.parameters()} - text
     n_text, n_vision = (sum(ids[x] for x in part if x in ids) for part in (text, seen))
     return Parts(vision=n_vision, projector=sum(ids.values()) - n_text - n_vision, decoder=n_text)

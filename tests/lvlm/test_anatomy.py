@@ -73,6 +73,18 @@ def test_what_cannot_be_described_is_refused_by_name():
     refuse(lambda x: setattr(x, "per_layer_gate", nn.Linear(32, 4)), "matrix per_layer_gate.weight")
 
 
+def test_decoders_that_look_at_an_encoder_are_refused():
+    """Cross-attention between layers belongs to depths, which removing layers would shift."""
+    network = tiny.network("llama")
+    network.get_decoder().cross = nn.Linear(4, 4)
+    with pytest.raises(UnsupportedDecoder, match="cross.weight"):
+        anatomy_of(network)
+    network = tiny.network("llama")
+    network.config.is_encoder_decoder = True
+    with pytest.raises(UnsupportedDecoder, match="encoder"):
+        anatomy_of(network)
+
+
 def test_the_catalogue_knows_its_sizes():
     """Parameter counts come from the configs: Table 1's models."""
     sizes = {x.name: x.parameters for x in catalogue() if not x.bundled}
