@@ -3,33 +3,22 @@
 The library is imported inside the verbs: torch takes seconds, and --help should not.
 """
 
-import functools
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(
-    name="python cli.py",
-    help="Prune a vision-language model and measure what is left: calibrate, plan, prune, measure, chat.",
-    epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 refused with one sentence, "
-    "2 wrong usage, 130 stopped with Ctrl-C.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+from terminal import app, check_free, columns, progress, save_model, show, stopping, verb, writing
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, model folder or Hugging Face hub id.")]
 OutFile = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Model folder to write.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is already at --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
+Data = Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")]
+Images = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
 # The library's own words, repeated here so that --help needs no torch; a test compares them.
 Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
@@ -43,89 +32,6 @@ Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of
 Suite = Annotated[Literal["scenes", "scenes-unseen-style", "easy-vqa"], typer.Option(help="Held-out questions.")]
 
 
-# --- what the verbs share ---
-
-
-def verb(function: Callable) -> Callable:
-    """Make a function a command. What a person can cause ends it with one sentence and exit code 1."""
-
-    @app.command()
-    @functools.wraps(function)
-    def command(*args, **kwargs):
-        from lvlm import LVLMError
-
-        try:
-            return function(*args, **kwargs)
-        except LVLMError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(1) from error
-
-    return command
-
-
-def show(as_json: bool, data: dict | list, text: str) -> None:
-    """A result on stdout: for a person, or for a program (null for NaN, which JSON has no word for)."""
-    strict = json.loads(json.dumps(data), parse_constant=lambda word: None) if as_json else None
-    typer.echo(json.dumps(strict, indent=1) if as_json else text)
-
-
-def columns(rows: Iterable[Iterable[str]]) -> str:
-    """Rows of text as aligned columns. Never wrapped, so that a pipe gets one line a row."""
-    rows = [list(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join("  ".join(x.ljust(width) for x, width in zip(row, widths)).rstrip() for row in rows)
-
-
-@contextmanager
-def progress(as_json: bool) -> Iterator[Callable]:
-    """A listener of the library's events: one bar a stage on stderr, gone at the end; silent unless a person looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    from lvlm import Event, Progress, silent
-
-    console = Console(stderr=True)
-    if as_json or not console.is_terminal:
-        yield silent
-        return
-    said = TextColumn("{task.fields[text]}", markup=False)  # may hold a path
-    look = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), said
-    with Bars(*look, console=console, transient=True) as bars:
-        stages = {}
-
-        def report(event: Event) -> None:
-            if isinstance(event, Progress):
-                if event.stage not in stages:
-                    stages[event.stage] = bars.add_task(event.stage, text="")
-                bars.update(stages[event.stage], completed=event.done, total=event.total, text=event.text)
-
-        yield report
-
-
-def check_free(out: Path, force: bool, folder: bool = False) -> None:
-    """Refuse an --out that would replace something, before anything is computed."""
-    from lvlm import LVLMError
-
-    if out.exists() and out.is_dir() != folder:
-        here, wanted = ("a folder", "the name of a file") if out.is_dir() else ("a file", "a folder")
-        raise LVLMError(f"{out} is {here}: please choose {wanted} for --out.")
-    if not force and out.exists() and not (folder and not any(out.iterdir())):
-        raise LVLMError(f"{out} is already there: please choose another --out, or add --force to replace it.")
-
-
-@contextmanager
-def writing(out: Path) -> Iterator[Path]:
-    """Room for a file; what the disk refuses becomes a sentence."""
-    from lvlm import LVLMError
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield out
-    except OSError as error:
-        raise LVLMError(f"{out} could not be written ({error.strerror}): please choose another --out.") from error
-
-
 def read_plan(path: Path):
     """The Plan in a file. Raises BadPlan if there is none."""
     from lvlm import BadPlan
@@ -135,19 +41,6 @@ def read_plan(path: Path):
         return Plan.from_json(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise BadPlan(f"There is no readable plan file {path}: please make one with `plan`.") from error
-
-
-def save_model(model, out: Path, as_json: bool, report: Callable, did: str) -> None:
-    """Write a model that a verb made, and say what it is now."""
-    from pruning import loads_in_transformers, save
-    from pruning.explain import size
-
-    save(model, out, report)
-    stock, why = loads_in_transformers(model)
-    data = {"folder": str(out), "name": model.name, "parameters": asdict(model.parameters()), "bytes": model.bytes()}
-    data |= {"digest": model.digest(), "loads_in_transformers": stock, "because": why}
-    sizes = f"{size(model.parameters().total)} parameters, {size(model.bytes(), 'B')}"
-    show(as_json, data, f"{did}\nWritten to {out}: {sizes}.")
 
 
 # --- the verbs, in the order of the work ---
@@ -179,8 +72,8 @@ def calibrate(
     model: Model,
     out: OutFile,
     samples: Annotated[int, typer.Option(min=1, help="How many samples to score on.")] = 10,
-    data: Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")] = "scenes",
-    images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")] = None,
+    data: Data = "scenes",
+    images: Images = None,
     seed: Seed = 0,
     style: Style = "repaired",
     taylor: Taylor = "weights",
@@ -290,6 +183,61 @@ def prune(
     with progress(as_json) as report:
         small = cut(load(model, report=report), todo)
         save_model(small, out, as_json, report, todo.explain())
+
+
+@verb
+def recover(
+    model: Model,
+    out: OutFolder,
+    teacher: Annotated[str | None, typer.Option(metavar="MODEL", help="The model that MODEL was pruned from.")] = None,
+    data: Data = "scenes",
+    samples: Annotated[int | None, typer.Option(min=2, help="How many to read; all, where data has an end.")] = None,
+    images: Images = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Recipe as JSON; else the paper's advice.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change the recipe: minutes=10, train=full; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the recipe's checkpoints.")] = False,
+    seed: Seed = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Heal the pruned MODEL. Trains it as a recipe says; Ctrl-C keeps the best so far. `accelerate launch` works."""
+    from lvlm import LVLMError, load
+    from pruning import save
+    from recovery import RecoveryDiverged, recipe_for
+    from recovery import recover as heal
+    from recovery.world import world
+    from samples import load_samples
+
+    check_free(out, force, folder=True)
+    here = world()
+    with progress(as_json or here.rank > 0) as report, stopping() as stop:
+        pruned = load(model, report=report, device=here.device, step="recover")
+        chosen = recipe_for(pruned, recipe, changes or (), seed)
+        original = load(teacher, report=report, device=here.device) if teacher else None
+        if not teacher and chosen.needs_teacher:
+            raise LVLMError(
+                "This recipe learns from the model that MODEL was pruned from: please give it as --teacher."
+            )
+        found = load_samples(data, n=samples, seed=seed, images=images)
+        try:
+            healed = heal(pruned, original, found, chosen, report, resume, stop)
+        except RecoveryDiverged as error:
+            if here.rank == 0:
+                save(error.best, out)
+            raise LVLMError(f"{error} They are in {out}.") from error
+        step = healed.history[-1]
+        said = f"Healed {healed.name}: held-out loss {step['held_out_before']:.3g} → {step['held_out']:.3g}, best at "
+        said += f"step {step['best_step']} of {step['steps']} ({step['seconds']:.0f} s, {step['samples']} samples)."
+        if here.rank == 0:
+            save_model(healed, out, as_json, report, said, {"recovery": step})
+        here.wait()
+    if stop.is_set():
+        raise typer.Exit(130)
 
 
 @verb

@@ -2,7 +2,7 @@
 
 from .errors import BadRecipe, RecoveryDiverged
 from .mapping import layer_map
-from .recipe import PRESETS, Recipe, advise, advised, explain, preset, published
+from .recipe import PRESETS, Recipe, advise, advised, explain, preset, published, recipe_for
 from .trainer import recover
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "layer_map",
     "preset",
     "published",
+    "recipe_for",
     "recover",
 ]

@@ -2,8 +2,11 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
+from lvlm import LVLM
 from lvlm.catalogue import find
 from pruning import Plan
 
@@ -183,6 +186,34 @@ def advised(ratio: float, model: str) -> Recipe:
     if ratio <= PROJECTOR_ENOUGH:
         return Recipe(train="projector", sft=1.0, l2=0.0, fraction=few, **preset(model))
     return Recipe(train="lora", sft=1.0, l2=1.0, fraction=few, **preset(model))
+
+
+def removed(model: LVLM) -> float:
+    """The share of the backbone that a model's history says it has lost, through every cut."""
+    left = 1.0
+    for step in model.history:
+        left *= 1 - step["achieved"] if step.get("step") == "prune" else 1
+    return 1 - left
+
+
+def recipe_for(model: LVLM, file: Path | None, changes: Sequence[str], seed: int) -> Recipe:
+    """A recipe file, or the paper's advice for a pruned model, with "name=value" changes. Raises BadRecipe."""
+    try:
+        found = advised(removed(model), model.name) if file is None else Recipe.from_json(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRecipe(
+            f"There is no readable recipe file {file}: please write one with `Recipe().to_json()`."
+        ) from error
+    data = found.to_dict() | ({"seed": seed} if file is None else {})
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise BadRecipe(f"{change!r} changes nothing: please write it as name=value.")
+        try:
+            data[name] = json.loads(value)
+        except ValueError:
+            data[name] = value  # a word
+    return Recipe.from_dict(data)
 
 
 def asked(plan: Plan) -> float:

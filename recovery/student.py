@@ -27,7 +27,8 @@ class Run(nn.Module):
     """A network, run up to hidden states of some layers and logits, each only at the positions that are asked for.
 
     layers: of the decoder; the last one's output is taken after the final norm, which is what the head reads.
-    anchors: parameters that belong to the graph even where a batch does not use them (the projector, without images).
+    anchors: parameters that are part of every graph, also where a batch makes no use of them (a projector without
+        images): processes that exchange gradients or shards must all do so alike.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[int], anchors: Sequence[str] = ()):
@@ -36,27 +37,27 @@ class Run(nn.Module):
         self._no_split_modules = network._no_split_modules  # what FSDP wraps
         self._last = len(network.get_decoder().layers) - 1
         self._where, self._seen = None, {}
+        if self.anchors:
+            network.get_decoder().register_forward_pre_hook(self._anchor, with_kwargs=True)
         for index in set(self.layers) - {self._last}:
             network.get_decoder().layers[index].register_forward_hook(partial(self._see, index))
+
+    def _anchor(self, module, args, kwargs):
+        """Adds nothing to what the decoder is given, and the anchors to its graph."""
+        nothing = sum(0 * self.network.get_parameter(x).sum() for x in self.anchors)
+        return args, {**kwargs, "inputs_embeds": kwargs["inputs_embeds"] + nothing.to(kwargs["inputs_embeds"].dtype)}
 
     def _see(self, index: int, module, args, output) -> None:
         output = output[0] if isinstance(output, tuple) else output
         self._seen[index] = output[self._where]
 
     def forward(self, inputs: dict, tokens: torch.Tensor, scored: torch.Tensor | None) -> dict:
-        """{"hidden": [(tokens, D) of each layer], "logits": (scored, V) or None, "anchor": 0}.
-
-        tokens, scored: (B, T) bool.
-        """
+        """{"hidden": [(tokens, D) of each layer], "logits": (scored, V) or None}; tokens, scored (B, T) bool."""
         self._where = tokens
         hidden = self.network.base_model(**inputs, use_cache=False).last_hidden_state
         found = [hidden[tokens] if i == self._last else self._seen[i] for i in self.layers]
         self._seen.clear()
-        logits = None if scored is None else head_of(self.network)(hidden[scored])
-        anchor = sum(
-            (0 * self.network.get_parameter(x).sum() for x in self.anchors), torch.zeros((), device=hidden.device)
-        )
-        return {"hidden": found, "logits": logits, "anchor": anchor}
+        return {"hidden": found, "logits": None if scored is None else head_of(self.network)(hidden[scored])}
 
 
 def student_of(model: LVLM, recipe: Recipe, layers: Sequence[int], once: Once) -> Run:
@@ -66,10 +67,11 @@ def student_of(model: LVLM, recipe: Recipe, layers: Sequence[int], once: Once) -
     """
     if any(x.get("step") == "quantize" for x in model.history):
         raise BadRecipe("An int8 model cannot be healed: please heal the model it was made from, then quantize.")
-    anchors = list(projector_of(model.network))
-    if not anchors:
+    projector = list(projector_of(model.network))
+    if not projector:
         raise BadRecipe(f"{model.name} has no projector between vision tower and decoder: it cannot be healed yet.")
-    names = [*anchors, *(decoder_of(model.network) if recipe.train == "full" else ())]
+    full = decoder_of(model.network) if recipe.train == "full" else {}
+    names = [*projector, *full]
     network = shared_copy(model.network, trainable=())
     if recipe.train == "lora":
         add_lora(network, model, recipe)
@@ -82,7 +84,8 @@ def student_of(model: LVLM, recipe: Recipe, layers: Sequence[int], once: Once) -
     if recipe.checkpointing:
         for module in network.get_decoder().layers:
             module.forward = partial(checkpoint, module.forward, use_reentrant=False)
-    return Run(network.eval(), layers, anchors)
+    head = {id(x) for x in model.network.get_output_embeddings().parameters()}  # L2 alone makes no logits
+    return Run(network.eval(), layers, [*projector, *(name for name, x in full.items() if id(x) in head)])
 
 
 def add_lora(network: nn.Module, model: LVLM, recipe: Recipe) -> None:

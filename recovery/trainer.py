@@ -79,6 +79,10 @@ class Training:
             raise BadRecipe(
                 f"A batch of {recipe.batch} cannot be shared by {self.world.count} processes: choose a multiple."
             )
+        if self.world.engine and (recipe.checkpoints or recipe.micro_batch):
+            raise BadRecipe(
+                "Under DeepSpeed a recipe has no checkpoints and no micro_batch: leave them out, or take FSDP."
+            )
         self.report = report if self.world.rank == 0 else silent
         self.chosen = lessons.Selection.of(len(samples), recipe)
         layers = compared(len(pruned.anatomy.layers), recipe.l2_layers) if recipe.l2 else ()
@@ -178,9 +182,6 @@ class Training:
     def _step(self, step: int) -> dict[str, float]:
         """One update. Raises RecoveryDiverged, before any weight has moved, if its loss or gradient is no number."""
         losses = self._gradients(step)
-        for weight in self.weights.values():
-            if weight.grad is None:  # as the head's under L2 alone: the same in every process, and in a resumed one
-                weight.grad = torch.zeros_like(weight)
         norm = self.world.clip(self.weights.values(), CLIP)
         if not math.isfinite(losses["total"] + norm):
             self._diverged(f"The loss was no number at step {step} of {self.state.total}")
@@ -206,8 +207,7 @@ class Training:
         return self._named(self.world.total(sums))
 
     def _backward(self, terms: dict) -> torch.Tensor:
-        anchor = terms.pop("anchor")
-        self.world.backward(weighted(terms, self.recipe.weights) + anchor)
+        self.world.backward(weighted(terms, self.recipe.weights))
         return torch.stack([x.detach().double().cpu() for x in terms.values()])
 
     def _parts(self, indices: Sequence[int]) -> list[lessons.Lesson]:
@@ -226,7 +226,7 @@ class Training:
             taught = None if self.teacher is None else self.teacher.outputs(given)
             said = student(given.inputs, given.tokens, given.scored)
         self.once.clear()
-        return lessons.terms(said, taught, given, self.recipe, counts) | {"anchor": said["anchor"]}
+        return lessons.terms(said, taught, given, self.recipe, counts)
 
     def _compute(self):
         """The type of matrix products: fp32, or bf16 by autocast."""

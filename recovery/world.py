@@ -8,9 +8,10 @@ from torch import nn
 
 
 class Alone:
-    """One process."""
+    """One process. sharded: each holds a part of every weight; engine: DeepSpeed, which steps as it goes backward."""
 
-    rank, count, sharded = 0, 1, False
+    rank, count, sharded, engine = 0, 1, False, False
+    device: str | None = None  # where to load models; None: wherever they go by themselves
 
     def prepare(self, module: nn.Module, optimizer) -> tuple:
         """Module and optimiser as they train here."""
@@ -40,12 +41,11 @@ class Launched(Alone):
 
     def __init__(self):
         from accelerate import Accelerator
-        from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+        from accelerate.utils import DistributedType
 
-        # A batch without an image leaves the projector out of a process's graph.
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = str(self.accelerator.device)
         self.sharded = self.accelerator.distributed_type == DistributedType.FSDP
         self.engine = self.accelerator.distributed_type == DistributedType.DEEPSPEED
 

@@ -18,10 +18,11 @@ WHOLE_WAY = """## The whole way
 $ python cli.py calibrate pocket-llava --samples 10 --out out/scores.safetensors
 $ python cli.py plan out/scores.safetensors --method widthwise --ratio 0.3 --out out/plan.json
 $ python cli.py prune pocket-llava out/plan.json --out out/pocket-30
-$ python cli.py measure out/pocket-30
-$ python cli.py quantize out/pocket-30 --out out/pocket-30-int8
-$ python cli.py chat out/pocket-30 --image assets/examples/turtles-on-sand.jpg "How many turtles are there?"
-$ python cli.py evaluate out/pocket-30 --suite scenes --per-task 50
+$ python cli.py recover out/pocket-30 --teacher pocket-llava --samples 4000 --set minutes=10 --out out/healed-30
+$ python cli.py measure out/healed-30
+$ python cli.py quantize out/healed-30 --out out/healed-30-int8
+$ python cli.py chat out/healed-30 --image assets/examples/turtles-on-sand.jpg "How many turtles are there?"
+$ python cli.py evaluate out/healed-30 --suite scenes --per-task 50
 ```
 """
 

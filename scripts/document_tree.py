@@ -29,7 +29,11 @@ def first_sentence(path: Path) -> str:
 
 def tree() -> str:
     """The tree as a fenced block."""
-    lines = [f"{name:<28}{first_sentence(ROOT / name)}" for name in ("app.py", "cli.py") if (ROOT / name).exists()]
+    lines = [
+        f"{name:<28}{first_sentence(ROOT / name)}"
+        for name in ("app.py", "cli.py", "terminal.py")
+        if (ROOT / name).exists()
+    ]
     for folder, about in FOLDERS.items():
         files = sorted((ROOT / folder).rglob("*.py"))
         if not files:
