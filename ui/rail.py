@@ -1,5 +1,7 @@
 """The left rail: which model, what was made from it, memory in use, and the job under way."""
 
+from collections.abc import Sequence
+
 import gradio as gr
 
 from lvlm.catalogue import Entry, catalogue, find
@@ -26,6 +28,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
         elem_id="picker",
         info="Or type a folder or hub id",
     )
+    fits = gr.HTML()
     about = gr.HTML()
     gr.HTML('<h4 class="rail-title">At hand</h4>')
     variants = gr.HTML()
@@ -42,10 +45,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
         return [name, _about(desk), _variants(desk)]
 
     def draw_memory(desk: Desk) -> list:
-        return [_memory()]
+        return [_memory(), choices_with_needs(catalogue())]
 
     return Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]), Part(
-        [memory], draw_memory
+        [memory, fits], draw_memory
     )
 
 
@@ -85,6 +88,38 @@ def label(entry: Entry) -> str:
     except LVLMError:
         return entry.title
     return f"{entry.title} · {size}" + ("" if entry.bundled else f" · {words.memory(entry.download_bytes)} to download")
+
+
+STEPS = {"chat": "Chat", "calibrate-checkpointing": "Calibrate", "recover": "Heal"}
+
+
+def choices_with_needs(entries: Sequence[Entry]) -> str:
+    """What each model is made of and takes, and what of it this machine has the memory for now. Folded away."""
+    rows = []
+    for entry in entries:
+        if entry.bundled and not entry.available:
+            continue
+        parts = entry.parameters
+        made = " + ".join(
+            f"{words.count(size)} {name}"
+            for name, size in (("vision", parts.vision), ("projector", parts.projector), ("language", parts.decoder))
+        )
+        got = "bundled" if entry.bundled else f"{words.memory(entry.download_bytes)} to download"
+        rows.append(
+            f"<tr class='model'><th colspan='{len(STEPS)}'>{words.escape(entry.title)}<p>{made}<br>"
+            f"{words.escape(entry.licence)} · {got}</p></th></tr><tr>{''.join(_cell(entry, x) for x in STEPS)}</tr>"
+        )
+    return (
+        '<details class="fits"><summary>What each model takes, and fits here</summary>'
+        f"<table>{''.join(rows)}</table><p>Memory for one image and a short question, estimated: weights, activations, "
+        "gradients and, to heal, a teacher beside the model.</p></details>"
+    )
+
+
+def _cell(entry: Entry, step: str) -> str:
+    fits, size = entry.fits(step), words.memory(entry.need(step).total)
+    mark, why = ("✓", "fits") if fits else ("✗", "does not fit")
+    return f"<td class='{'yes' if fits else 'no'}' title='{why} this machine now'>{mark} {STEPS[step]}<br>{size}</td>"
 
 
 def _about(desk: Desk) -> str:

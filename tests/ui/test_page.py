@@ -1,17 +1,18 @@
 """The page as built, without a server: what drawing gives, how fast, and what the chat makes of answers."""
 
+import re
 import time
 
 import gradio as gr
 import numpy as np
 import pytest
 
-from lvlm import Anatomy, Layer, Linear, Parts
+from lvlm import Anatomy, Layer, Linear, Parts, catalogue, memory
 from lvlm.anatomy import Cut
 from lvlm.chat import ChatStats
 from pruning import Importance, Scores, Workload
 from tests.ui.conftest import wait
-from ui import chat, page, prune
+from ui import chat, page, prune, words
 from ui.workspace import Answer, Desk, Exchange, Shelf
 
 
@@ -118,3 +119,17 @@ def test_statistics_word_speed_and_stop():
     """Under a pane: first token, tokens a second, and whether it was stopped."""
     html = chat.statistics(Answer("pruned", "x", ChatStats(20, 5, 0.0321, 61.94, True)), busy=False)
     assert "32.1 ms" in html and "61.9 tokens/s" in html and "stopped" in html
+
+
+def test_the_rail_says_what_each_model_takes_and_whether_it_fits(monkeypatch):
+    """Parts, licence, download and memory of every model beside its picker; the marks follow what is free."""
+    marks = {}
+    for gib in ("0.1", "7", "1000"):
+        monkeypatch.setenv(memory.OVERRIDE, gib)
+        html = page.rail.choices_with_needs(catalogue())
+        marks[gib] = re.findall("[✓✗]", html)
+        for entry in catalogue():
+            assert entry.title in html and entry.licence in html and words.count(entry.parameters.decoder) in html
+            assert words.memory(entry.need("recover").total) in html
+    assert len(marks["7"]) == 3 * len(catalogue()) and "✗" not in marks["1000"]
+    assert 0 < marks["0.1"].count("✓") < marks["7"].count("✓") < len(marks["7"])
