@@ -52,14 +52,15 @@ def models(as_json: Json = False) -> None:
     from lvlm import catalogue, memory
     from pruning.explain import size
 
-    steps, parts = ("chat", "calibrate", "recover"), ("vision", "projector", "decoder")
+    steps = {"chat": "chat", "calibrate-checkpointing": "calibrate", "recover": "recover"}  # at the least each takes
+    parts = ("vision", "projector", "decoder")
     found = [x.to_dict() for x in catalogue()]
-    rows = [tuple(x.upper() for x in ("name", "parameters", *parts, "download", *steps, "fits", "licence"))]
+    rows = [tuple(x.upper() for x in ("name", "parameters", *parts, "download", *steps.values(), "fits", "licence"))]
     for about in found:
         counts, needs, download = about["parameters"], about["memory_bytes"], memory.gib(about["download_bytes"])
         sizes = [size(x) for x in (sum(counts.values()), *counts.values())] if counts else ["?"] * 4
         costs = [memory.gib(needs[x]) if needs else "?" for x in steps]
-        fits = " ".join(x for x in steps if about["fits"].get(x)) or ("nothing" if needs else "?")
+        fits = " ".join(word for x, word in steps.items() if about["fits"].get(x)) or ("nothing" if needs else "?")
         rows.append(
             (about["name"], *sizes, "bundled" if about["bundled"] else download, *costs, fits, about["licence"])
         )

@@ -178,7 +178,7 @@ def test_models_lists_the_catalogue(monkeypatch, tmp_path):
     monkeypatch.setattr("lvlm.catalogue", lambda: (find("llava-1.5-7b"), gone))
     rows = run("models").stdout.splitlines()
     assert len(rows) == 4 and rows[1].split()[:5] == ["llava-1.5-7b", "7.06B", "304M", "21.0M", "6.74B"]
-    assert " chat  " in rows[1] and "Llama 2" in rows[1]
+    assert " chat calibrate  " in rows[1] and "Llama 2" in rows[1]
     assert rows[2].split()[:3] == ["gone", "?", "?"] and "14.0 GiB" in rows[3]
 
 
