@@ -151,6 +151,28 @@ def test_entries_that_name_other_files_are_not_followed(folder, harmless, tmp_pa
     assert model.network.config._attn_implementation == wanted.network.config._attn_implementation == "sdpa"
 
 
+@pytest.mark.parametrize(
+    "name", ["EvilProcessor", "evil.Thing", "../evil", "os", "PreTrainedModel", 7, ["x"], {"x": 1}]
+)
+def test_classes_that_nobody_knows_are_not_looked_for(folder, trap, name):
+    """processor_class and the like name transformers' own classes: another name is the stock one's, or a sentence."""
+    for file in ("evil.py", "EvilProcessor.py"):
+        (folder / file).write_text(EVIL.format(str(trap)))
+    for file, entry in (
+        ("processor_config.json", "processor_class"),
+        ("tokenizer_config.json", "tokenizer_class"),
+        ("preprocessor_config.json", "image_processor_type"),
+        ("config.json", "architectures"),
+    ):
+        before = (folder / file).read_text() if (folder / file).exists() else None
+        reconfigure(folder, file, **{entry: name})
+        try:
+            assert type(load(folder).processor).__module__.startswith(("transformers.", "lvlm."))
+        except LVLMError as error:
+            assert "\n" not in str(error)
+        (folder / file).unlink() if before is None else (folder / file).write_text(before)
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["beside a model", "alone"])
 def test_adapters_are_refused(folder, whole):
     """transformers would put one on the model unasked, or fetch the model that it names."""
