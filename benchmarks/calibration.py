@@ -6,7 +6,8 @@
 The plain way is what pruning scripts do: a backward pass that keeps every weight's gradient and all logits, then Σ|w·g|
 by unit. Torch-Pruning (pip install torch-pruning==1.6.1) does the same through its dependency graph, whose tracing is
 reported apart. Each way runs in a process of its own, on the same samples; rounds take turns, so that a busy moment
-meets them all, and medians are shown. "Above the weights": the peak of resident memory less what the loaded network holds.
+meets them all, and medians are shown. "Above the weights": the peak of resident memory less what the loaded network
+holds.
 """
 
 import argparse
@@ -162,8 +163,8 @@ def main() -> None:
             print(f"{name}: {rows[-1]}", flush=True)
     count = runs["plain full gradients"][0]["parameters"]
     about = (
-        f"{count / 1e9:.2f} B parameters, {given['dtype']}, {given['samples']} samples of {given['tokens']} tokens, medians "
-        f"of {rounds} rounds; {machine()}."
+        f"{count / 1e9:.2f} B parameters, {given['dtype']}, {given['samples']} samples of {given['tokens']} tokens, "
+        f"medians of {rounds} round{'' if rounds == 1 else 's'}; {machine()}."
     )
     write_into(README, "calibration", f"{table(runs)}\n\n{about}")
     print(table(runs), about, sep="\n\n")

@@ -65,9 +65,8 @@ def main() -> None:
         for share, gone in REMOVED.items():
             half, byte = counted(anatomy, len(anatomy.layers) - gone)
             printed = PRINTED[share] if name.startswith("llava") else ""
-            lines.append(
-                f"| {title} | {gone} ({share}) | {half / 2**30:.2f} | {byte / 2**30:.2f} | {byte / half:.3f} | {printed} |"
-            )
+            sizes = f"{half / 2**30:.2f} | {byte / 2**30:.2f} | {byte / half:.3f}"
+            lines.append(f"| {title} | {gone} ({share}) | {sizes} | {printed} |")
     if given.measure:
         lines.append(measured())
     write_into(README, "int8", "\n".join(lines) + f"\n\n{machine()}.")

@@ -93,7 +93,10 @@ def answer(model, tokens: int) -> str:
     stream = model.chat(picture().image, QUESTION, max_new_tokens=tokens)
     list(stream)
     found = stream.stats
-    return f"{found.new_tokens} tokens after {found.prompt_tokens}, first in {found.first_token_s:.1f} s, then {found.tokens_per_s:.2f}/s"
+    return (
+        f"{found.new_tokens} tokens after {found.prompt_tokens}, first in {found.first_token_s:.1f} s, "
+        f"then {found.tokens_per_s:.2f}/s"
+    )
 
 
 def chat(folder: Path, log: Log) -> None:
@@ -119,7 +122,7 @@ def whole_way(folder: Path, log: Log) -> None:
             log(f"chat, {method}", lambda: answer(pruned, 5))  # noqa: B023
     if not weights_are(model, before):
         raise AssertionError("pruning touched the original")
-    del model  # its weights and the cut ones are 22 GiB together: no room for an answer
+    model = None  # its weights and the cut ones are 22 GiB together: no room for an answer
     log("chat, widthwise, the original let go", lambda: answer(pruned, 5))
 
 

@@ -92,8 +92,9 @@ def card(model: LVLM, stock: bool, why: str) -> str:
         "",
         f"# {', '.join([model.name, *(words.get(x, str(x)) for x in dict.fromkeys(did) if x != 'load')])}",
         "",
-        f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, {parts.decoder:,} decoder.",
-        f"Weights {str(model.dtype).removeprefix('torch.')}, {model.bytes() / 2**20:,.1f} MiB, digest {model.digest()}.",
+        f"{parts.total:,} parameters: {parts.vision:,} vision, {parts.projector:,} projector, "
+        f"{parts.decoder:,} decoder; weights {str(model.dtype).removeprefix('torch.')}, "
+        f"{model.bytes() / 2**20:,.1f} MiB, digest {model.digest()}.",
         "",
         *(line for step in model.history for line in _told(step)),
         *([""] if did else []),

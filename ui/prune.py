@@ -163,7 +163,7 @@ def draw_plan(desk: Desk) -> list:
 
 @lru_cache(maxsize=4)  # the slider draws the same scores over and over
 def _cheaper(scores) -> str:
-    """How far the cheaper form of Taylor importance, |Σ w·g|, would have ordered the neurons alike; nothing if only one was scored."""
+    """How far the cheaper Taylor importance, |Σ w·g|, orders the neurons alike; nothing where it is not known."""
     if "taylor-sum" not in scores.importance:
         return ""
     alike = scores.rank_correlation("taylor", "taylor-sum").neurons

@@ -119,7 +119,7 @@ def test_checkpointing_changes_memory_not_scores(family):
 
 
 def test_activations_are_checkpointed_by_themselves_where_memory_is_short(model, scores, monkeypatch):
-    """With room for the lean way only, calibration takes it unasked, to the same scores; asked for the other, it refuses."""
+    """With room for the lean way only, calibration takes it unasked, to the same scores; told not to, it refuses."""
     runs = []
     really = calibration.checkpoint
     monkeypatch.setattr(calibration, "checkpoint", lambda *args, **options: runs.append(1) or really(*args, **options))
