@@ -7,27 +7,27 @@ import torch
 from torch import nn
 
 from lvlm import LVLM
+from lvlm.anatomy import VISION
 
 from .errors import BadRecipe
 
-TOWERS = ("vision_tower", "visual", "vision_model")  # what transformers' wrappers call their vision tower
 INNER = ("merger", "deepstack_merger_list")  # a projector that stands inside the tower (Qwen-VL)
 
 
-def tower_of(network: nn.Module) -> nn.Module:
-    """Raises BadRecipe where there is none."""
-    body = network.base_model
-    tower = next((getattr(body, x) for x in TOWERS if isinstance(getattr(body, x, None), nn.Module)), None)
-    if tower is None:
+def towers_of(network: nn.Module) -> list[nn.Module]:
+    """What looks at images. Raises BadRecipe where there is nothing that is known here."""
+    named = network.base_model.named_children()
+    found = [x for name, x in named if any(y in name for y in VISION) and "proj" not in name]
+    if not found:
         raise BadRecipe(f"{type(network).__name__} has no vision tower that is known here: it cannot be healed yet.")
-    return tower
+    return found
 
 
 def projector_of(network: nn.Module) -> dict[str, nn.Parameter]:
-    """By name: all that is neither the tower's nor the decoder's, and the parts inside a tower that project."""
-    tower, named = tower_of(network), dict(network.named_parameters())
-    inner = {id(p) for x in INNER if hasattr(tower, x) for p in getattr(tower, x).parameters()}
-    others = {id(p) for p in tower.parameters()} - inner
+    """By name: all that is neither a tower's nor the decoder's, and the parts inside a tower that project."""
+    towers, named = towers_of(network), dict(network.named_parameters())
+    others = {id(p) for x in towers for p in x.parameters()}
+    others -= {id(p) for x in towers for y in INNER if hasattr(x, y) for p in getattr(x, y).parameters()}
     others |= {id(p) for x in (network.get_decoder(), network.get_output_embeddings()) for p in x.parameters()}
     return {name: p for name, p in named.items() if id(p) not in others}
 
@@ -39,9 +39,9 @@ def decoder_of(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def frozen_modules(network: nn.Module) -> list[nn.Module]:
-    """The modules that hold nearly all of the tower's work, and no projector: the tower, or its blocks."""
-    tower = tower_of(network)
-    return list(tower.blocks) if any(hasattr(tower, x) for x in INNER) else [tower]
+    """The modules that hold nearly all of the towers' work, and no projector: the towers, or their blocks."""
+    found = ([*x.blocks] if any(hasattr(x, y) for y in INNER) else [x] for x in towers_of(network))
+    return [module for modules in found for module in modules]
 
 
 def same_tower(one: LVLM, other: LVLM) -> bool:

@@ -12,7 +12,7 @@ from lvlm.events import LossPoint, Progress
 from lvlm.model import weights_digest
 from pruning import make_plan, prune, quantize, save
 from recovery import BadRecipe, Recipe, RecoveryDiverged, recover
-from recovery.parts import Once, decoder_of, projector_of, tower_of
+from recovery.parts import Once, decoder_of, projector_of, towers_of
 from recovery.student import applied, dropout, student_of, trained
 from recovery.trainer import Training, rate
 from samples import Sample, Turn
@@ -123,7 +123,7 @@ def test_the_teacher_uses_its_own_projector(pruned, dense, samples):
 def test_a_teacher_with_another_tower_runs_it(pruned, samples):
     """Only towers alike to the bit are shared: a copy read from disk is, one that differs is not."""
     copy, other = tiny.model("llama-gqa"), tiny.model("llama-gqa")
-    next(tower_of(other.network).parameters()).data.mul_(1.1)
+    next(towers_of(other.network)[0].parameters()).data.mul_(1.1)
     recipe = Recipe(**SHORT)
     shared = Training(pruned, copy, samples, recipe, lambda event: None, False)
     apart = Training(pruned, other, samples, recipe, lambda event: None, False)
