@@ -7,14 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lvlm import BadSamples
+from lvlm import BadSamples, silent
 from pruning import make_plan, prune
-from recovery import Recipe, recover
+from recovery import Recipe
 from recovery.lessons import Selection, digest_of, lesson
 from recovery.lessons import terms as terms_of
 from recovery.parts import Once
 from recovery.student import student_of
 from recovery.teacher import Teacher
+from recovery.trainer import Training
 from tests import tiny
 
 ALL = {"sft": 1.0, "kl": 1.0, "rkl": 1.0, "l2": 1.0}
@@ -62,6 +63,7 @@ def test_every_epoch_sees_every_sample_once_in_its_own_order():
     flat = [x for batch in batches for x in batch]
     first, second = flat[:22], flat[22:44]
     assert Counter(first) == Counter(second) == Counter(chosen.train) and first != second
+    assert replace(chosen, seed=1).batch(0, 22) != first
     assert [Selection.of(24, Recipe(held_out=2)).batch(i, 5) for i in (7, 2, 4)] == [batches[i] for i in (7, 2, 4)]
 
 
@@ -144,8 +146,8 @@ def test_the_repaired_arithmetic(pruned, dense):
     pairs.append((s.hidden_states[-1], t.hidden_states[-1]))  # both after the final norm
     shares = [((a - b).double().square().sum(-1) / b.double().square().sum(-1))[text].mean() for a, b in pairs]
     wanted["l2"] = float(sum(shares) / len(shares))
-    losses = []
-    recover(pruned, dense, samples, replace(recipe, steps=1, batch=3, held_out=1), lambda e: losses.append(e))
+    training = Training(pruned, dense, samples, replace(recipe, batch=3, held_out=1), silent, False)
+    assert training.student.layers == (0, 1, 2) and training.teacher.run.layers == (*kept[:-1], 3)
     given = lesson(pruned, samples, range(4), recipe)
     taught = Teacher(dense, [*kept[:-1], 3], None, recipe).outputs(given)
     said = outputs(pruned, given, recipe, range(len(kept)))

@@ -189,6 +189,24 @@ def test_training_lowers_the_loss_on_samples_never_trained_on(pruned, dense):
     assert again._held_out() == pytest.approx(looks[best], rel=1e-5)
 
 
+def test_the_best_weights_are_given_back_not_the_last(pruned, dense, samples, monkeypatch):
+    """Where the held-out loss rises again, those of the step where it was lowest, to the bit."""
+    said, weights = iter([3.0, 2.0, 1.0, 1.5, 2.5]), {}
+
+    def held_out(self):
+        weights[self.state.step] = self._copied()
+        return next(said)
+
+    monkeypatch.setattr("recovery.trainer.Training._held_out", held_out)
+    recipe = Recipe(**SHORT)
+    healed = recover(pruned, dense, samples, recipe)
+    wanted = applied(pruned, weights[2], recipe)
+    assert healed.history[-1]["best_step"] == 2 and healed.history[-1]["held_out"] == 1.0
+    assert all(torch.equal(p, wanted.get_parameter(n)) for n, p in healed.network.named_parameters())
+    last = applied(pruned, weights[4], recipe)
+    assert not all(torch.equal(p, last.get_parameter(n)) for n, p in healed.network.named_parameters())
+
+
 def test_a_16_bit_model_trains_in_fp32_and_stays_16_bit(samples):
     """Steps too small for bf16 still add up, in the trained copy; the result has the model's type."""
     dense = tiny.model("llama", dtype=torch.bfloat16)
