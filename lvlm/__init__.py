@@ -18,7 +18,7 @@ from .errors import (
     UnsafeCheckpoint,
     UnsupportedDecoder,
 )
-from .events import Event, LayerScored, Progress, Report, SampleScored, silent
+from .events import Event, LayerScored, LossPoint, Progress, Report, SampleScored, silent
 from .images import check_question, open_image
 from .loading import load
 from .model import LVLM
@@ -42,6 +42,7 @@ __all__ = [
     "Layer",
     "LayerScored",
     "Linear",
+    "LossPoint",
     "NotAnLVLM",
     "NotEnoughMemory",
     "Parts",

@@ -127,15 +127,15 @@ def test_a_diverged_run_leaves_its_best(words, tmp_path):
 def test_two_processes_give_the_losses_of_one(place, words):
     """`accelerate launch … cli.py recover …`: the same global batches, losses and held-out losses within 1e-4."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "assets/accelerate/ddp.yaml"]
-    changes = settings(*QUICK, "kl=1", "l2_layers=all")
+    changes = [*QUICK, "kl=1", "l2_layers=all", "micro_batch=1"]  # two parts a process: gradients are exchanged once
     done = subprocess.run(
-        [*launch, "--main_process_port", "0", "cli.py", *map(str, words), *changes, "--json"],
+        [*launch, "--main_process_port", "0", "cli.py", *map(str, words), *settings(*changes), "--json"],
         cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)["recovery"]  # one process speaks
     pruned, points = load(place / "pruned"), []
-    recipe = recipe_for(pruned, None, [*QUICK, "kl=1", "l2_layers=all"], 0)
+    recipe = recipe_for(pruned, None, changes, 0)
     torch.set_num_threads(1)
     recover(
         pruned, load(place / "dense"), load_samples(place / "data.json"), recipe,
