@@ -158,7 +158,7 @@ def main() -> None:
     options.add_argument("--only", choices=("healing", "few", "trained", "combinations"), action="append")
     options.add_argument("--ratio", type=float, action="append", choices=list(BARS))
     options.add_argument("--method", choices=METHODS, action="append")
-    options.add_argument("--minutes", type=float, default=9.5)
+    options.add_argument("--minutes", type=float, default=9.0)
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--per-task", type=int, default=PER_TASK)
     options.add_argument("--pool", type=int, default=POOL)

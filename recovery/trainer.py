@@ -141,11 +141,12 @@ class Training:
     def _steps(self) -> int:
         recipe = self.recipe
         if recipe.minutes is not None:
-            return max(1, int(60 * recipe.minutes / self._pace()))
+            step, look = self._pace()
+            return max(1, int((60 * recipe.minutes - (LOOKS + 1) * look) / step))
         return recipe.steps or max(1, math.ceil(recipe.epochs * len(self.chosen.train) / recipe.batch))
 
-    def _pace(self) -> float:
-        """Seconds a step, of a few trial steps whose gradients are dropped; its share of held-out looks included."""
+    def _pace(self) -> tuple[float, float]:
+        """Seconds of a step, by a few trial steps whose gradients are dropped, and of a look at the held-out loss."""
         seconds = []
         for trial in range(TRIALS):
             self.report(Progress("recover", trial, TRIALS, "timing a step"))
@@ -153,8 +154,11 @@ class Training:
             self._gradients(trial)
             self.optimizer.zero_grad()
             seconds.append(time.perf_counter() - start)
-        mean = sum(seconds[1:]) / (TRIALS - 1)  # the first one warms up
-        return float(self.world.total(torch.tensor([mean]))) / self.world.count
+        start = time.perf_counter()
+        self._held_out()
+        found = [sum(seconds[1:]) / (TRIALS - 1), time.perf_counter() - start]  # the first one warms up
+        step, look = (self.world.total(torch.tensor(found, dtype=torch.float64)) / self.world.count).tolist()
+        return step, look
 
     # --- the run ---
 
