@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ui.terminal import app, check_free, columns, progress, save_model, show, stopping, verb, writing
+from terminal import app, check_free, columns, progress, save_model, show, stopping, verb, writing
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, model folder or Hugging Face hub id.")]
 OutFile = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]

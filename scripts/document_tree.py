@@ -14,7 +14,7 @@ FOLDERS = {
     "pruning": "what to remove, and removing it",
     "recovery": "healing",
     "evaluation": "what pruning costs, on held-out questions",
-    "ui": "the app's page, one file a tab; and what the command line shares",
+    "ui": "the app's page, one file a tab",
     "scripts": "one-off builders: the bundled model, its sprites, this tree",
     "benchmarks": "speed, memory and scores, with their results",
 }
@@ -31,7 +31,7 @@ def tree() -> str:
     """The tree as a fenced block."""
     lines = [
         f"{name:<28}{first_sentence(ROOT / name)}"
-        for name in ("app.py", "cli.py")
+        for name in ("app.py", "cli.py", "terminal.py")
         if (ROOT / name).exists()
     ]
     for folder, about in FOLDERS.items():

@@ -81,7 +81,7 @@ def bundled(tmp_path_factory):
 def endless(tmp_path_factory):
     """The app on a random model that never ends an answer by itself."""
     folder = tmp_path_factory.mktemp("model") / "endless"
-    model = chatty(layers=48)  # deep, so that an answer takes seconds
+    model = chatty(layers=128)  # deep, so that an answer outlasts a slow browser
     model.network.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     app = Served(str(folder), tmp_path_factory.mktemp("log") / "app.txt").wait()
