@@ -18,18 +18,6 @@ from tests.lvlm.originals import reconfigure
 EVIL = "from pathlib import Path\nPath({!r}).write_text('ran')\n"
 
 
-@pytest.fixture(scope="module")
-def harmless(tmp_path_factory):
-    return save(tiny.model("llama"), tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def folder(harmless, tmp_path):
-    copy = tmp_path / "model"
-    shutil.copytree(harmless, copy)
-    return copy
-
-
 @pytest.fixture
 def trap(tmp_path, monkeypatch):
     """A file that evil code would write; no pickle may be read either."""

@@ -15,15 +15,14 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from lvlm import BrokenCheckpoint, LVLMError, NotEnoughMemory, UnknownModel, load, memory
 from lvlm.hub import split
 from pruning import save
-from tests import tiny
 
 REPO = "somebody/tiny"
 COMMIT, OLDER = "a" * 40, "b" * 40
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save(tiny.model("llama"), tmp_path_factory.mktemp("models") / "tiny")
+def folder(harmless):
+    return harmless
 
 
 @pytest.fixture

@@ -1,27 +1,11 @@
 """Chat templates: programs from a checkpoint, which may write a conversation and nothing else."""
 
-import shutil
-
 import pytest
 
 from lvlm import BrokenCheckpoint, LVLMError, UnsafeCheckpoint, load
 from lvlm.templates import check_template
-from pruning import save
 from tests import tiny
 from tests.lvlm.originals import reconfigure
-
-
-@pytest.fixture(scope="module")
-def harmless(tmp_path_factory):
-    return save(tiny.model("llama"), tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def folder(harmless, tmp_path):
-    copy = tmp_path / "model"
-    shutil.copytree(harmless, copy)
-    return copy
-
 
 TEMPLATES = {
     "classes": "{{ ''.__class__.__mro__[1].__subclasses__() }}",

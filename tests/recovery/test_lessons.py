@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 
 from lvlm import BadSamples, silent
-from pruning import make_plan, prune
 from recovery import Recipe
 from recovery.lessons import Selection, digest_of, lesson
 from recovery.lessons import terms as terms_of
@@ -19,16 +18,6 @@ from recovery.trainer import Training
 from tests import tiny
 
 ALL = {"sft": 1.0, "kl": 1.0, "rkl": 1.0, "l2": 1.0}
-
-
-@pytest.fixture(scope="module")
-def dense():
-    return tiny.model("llama-gqa")
-
-
-@pytest.fixture(scope="module")
-def pruned(dense):
-    return prune(dense, make_plan(tiny.scores(dense), "both", 0.4))
 
 
 def outputs(model, given, recipe, layers):

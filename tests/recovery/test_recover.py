@@ -24,16 +24,6 @@ SHORT = {"steps": 4, "batch": 4, "learning_rate": 1e-2, "rank": 4, "alpha": 8}
 
 
 @pytest.fixture(scope="module")
-def dense():
-    return tiny.model("llama-gqa")
-
-
-@pytest.fixture(scope="module")
-def pruned(dense):
-    return prune(dense, make_plan(tiny.scores(dense), "both", 0.4))
-
-
-@pytest.fixture(scope="module")
 def samples():
     return tiny.samples(9)
 

@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from lvlm.events import LossPoint
-from pruning import make_plan, prune
 from recovery import BadRecipe, Recipe, recover
 from tests import tiny
 
@@ -17,16 +16,6 @@ KIND = {"lora": {"rank": 4, "alpha": 8, "dropout": 0.2}, "full": {"kl": 0.5, "mi
 
 class Killed(Exception):
     """In the place of a signal: nothing may catch it."""
-
-
-@pytest.fixture(scope="module")
-def dense():
-    return tiny.model("llama-gqa")
-
-
-@pytest.fixture(scope="module")
-def pruned(dense):
-    return prune(dense, make_plan(tiny.scores(dense), "both", 0.4))
 
 
 def run(pruned, dense, recipe, dies_at=None, **options):
