@@ -310,12 +310,23 @@ def _check_all_known(layer: nn.Module, linears: list[Linear], index: int) -> Non
             )
 
 
+def vision_towers(network: nn.Module) -> list[nn.Module]:
+    """What looks at images, whatever its family calls it; empty where nothing does."""
+    body = getattr(network, "model", network)
+    return [x for name, x in body.named_children() if any(y in name for y in VISION) and "proj" not in name]
+
+
+def decoder_path(network: nn.Module) -> str:
+    """Where the decoder's module is in the network."""
+    decoder = network.get_decoder()
+    return next(name for name, module in network.named_modules() if module is decoder)
+
+
 def parts_of(network: nn.Module) -> Parts:
     """Unique parameters by part; tied embeddings count once."""
-    decoder, body = network.get_decoder(), getattr(network, "model", network)
-    towers = [x for name, x in body.named_children() if any(y in name for y in VISION) and "proj" not in name]
+    decoder = network.get_decoder()
     ids = {id(x): x.numel() for x in network.parameters()}
     text = {id(x) for x in decoder.parameters()} | {id(x) for x in network.get_output_embeddings().parameters()}
-    seen = {id(x) for tower in towers for x in tower.parameters()} - text
+    seen = {id(x) for tower in vision_towers(network) for x in tower.parameters()} - text
     n_text, n_vision = (sum(ids[x] for x in part if x in ids) for part in (text, seen))
     return Parts(vision=n_vision, projector=sum(ids.values()) - n_text - n_vision, decoder=n_text)

@@ -51,9 +51,9 @@ class Entry:
         """Estimated memory of a step, with the weights in the type that `load` gives them here."""
         return need(self.shapes, step, default_itemsize(self.shapes.parameters))
 
-    def fits(self, step: str) -> bool:
-        """Whether this machine has the memory for a step now."""
-        return self.need(step).total <= free()
+    def fits(self, step: str, room: int | None = None) -> bool:
+        """Whether this machine has the memory for a step now. room: bytes free, where they were just looked up."""
+        return self.need(step).total <= (free() if room is None else room)
 
     def to_dict(self) -> dict:
         """All of the above, JSON-ready; sizes are None and empty for a bundled model whose files are not here."""
@@ -61,11 +61,12 @@ class Entry:
         about = {x: getattr(self, x) for x in names}
         if self.bundled and not self.available:
             return about | {"parameters": None, "download_bytes": 0, "memory_bytes": {}, "fits": {}}
+        room = free()
         return about | {
             "parameters": asdict(self.parameters),
             "download_bytes": self.download_bytes,
             "memory_bytes": {x: self.need(x).total for x in STEPS},
-            "fits": {x: self.fits(x) for x in STEPS},
+            "fits": {x: self.fits(x, room) for x in STEPS},
         }
 
 

@@ -5,7 +5,7 @@ import logging
 import torch
 from torch import nn
 
-from .anatomy import anatomy_of
+from .anatomy import anatomy_of, decoder_path
 from .errors import BadPlan, LVLMError
 from .memory import Shapes, check, need
 from .model import LVLM
@@ -28,7 +28,7 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
     for module, layer in zip(network.get_decoder().layers, layers):
         for shape in layer.linears:
             module.set_submodule(shape.path, _int8(bnb, module.get_submodule(shape.path)))
-    return recorded(model.then(network.eval(), {}))
+    return recorded(LVLM(network, model.processor, model.name, model.history))
 
 
 def recorded(model: LVLM) -> LVLM:
@@ -42,7 +42,7 @@ def recorded(model: LVLM) -> LVLM:
     }
     version = bitsandbytes_quietly().__version__
     done = {"step": "quantize", "kind": "int8", "library": f"bitsandbytes {version}"}
-    model.history = (*(x for x in model.history if x), done)
+    model.history = (*model.history, done)
     return model
 
 
@@ -61,10 +61,8 @@ def reading_options(network: nn.Module):
 
 def outside_layers(network: nn.Module) -> list[str]:
     """Full paths of all that is not the decoder's layers: whatever stands beside the way from the network to them."""
-    decoder = network.get_decoder()
-    path = next(name for name, module in network.named_modules() if module is decoder)
     found, where, module = [], "", network
-    for step in (*path.split("."), "layers"):
+    for step in (*decoder_path(network).split("."), "layers"):
         found += [f"{where}{name}" for name, _ in module.named_children() if name != step]
         where, module = f"{where}{step}.", module.get_submodule(step)
     return sorted(found)

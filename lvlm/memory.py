@@ -23,7 +23,7 @@ OVERRIDE = "PRUNOSCOPE_MEMORY_GIB"  # environment variable: take so much as free
 TEXT_TOKENS = 64  # beside an image, where nobody said how many
 ANSWER_TOKENS = 64  # of which the loss, and so logits, are computed
 IMAGE_TOKENS = 576  # where no config tells
-CHUNK = 1 << 20  # fp32 products |weight · gradient| that calibration holds at once, at most
+CHUNK = 1 << 20  # products weight · gradient that calibration makes at once: 4 MB in fp32, which caches hold
 NORMS = 24  # bytes a token and hidden entry that a layer's norms and residuals keep for backward, in fp32
 EAGER = 8  # bytes a head, query and key that attention without a fused kernel keeps
 

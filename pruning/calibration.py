@@ -21,13 +21,12 @@ from lvlm.encoding import IGNORED
 from lvlm.events import LayerScored, Progress, Report, SampleScored, silent
 from lvlm.fit import room_to_calibrate
 from lvlm.head import head_of
+from lvlm.memory import CHUNK
 from lvlm.reshaped import shared_copy
 
 from .controls import controls
 from .cost import decoder_inputs, workload_of
 from .scores import Importance, Scores
-
-CHUNK = 1 << 20  # products w·g computed at once: 4 MB in fp32, which caches hold
 
 
 @dataclass(frozen=True)

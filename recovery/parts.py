@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lvlm import LVLM
-from lvlm.anatomy import VISION
+from lvlm.anatomy import vision_towers
 
 from .errors import BadRecipe
 
@@ -16,8 +16,7 @@ INNER = ("merger", "deepstack_merger_list")  # a projector that stands inside th
 
 def towers_of(network: nn.Module) -> list[nn.Module]:
     """What looks at images. Raises BadRecipe where there is nothing that is known here."""
-    named = network.base_model.named_children()
-    found = [x for name, x in named if any(y in name for y in VISION) and "proj" not in name]
+    found = vision_towers(network)
     if not found:
         raise BadRecipe(f"{type(network).__name__} has no vision tower that is known here: it cannot be healed yet.")
     return found

@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from lvlm import LVLM
+from lvlm.anatomy import decoder_path
 from lvlm.head import head_of
 from lvlm.int8 import bitsandbytes_quietly
 from lvlm.reshaped import shared_copy
@@ -93,14 +94,12 @@ def add_lora(network: nn.Module, model: LVLM, recipe: Recipe) -> None:
     bitsandbytes_quietly()  # PEFT imports it, and it warns at import
     from peft import LoraConfig, inject_adapter_in_model
 
-    decoder = network.get_decoder()
-    prefix = next(name for name, module in network.named_modules() if module is decoder)
     paths = sorted({re.escape(x.path) for layer in model.anatomy.layers for x in layer.linears})
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=rf"{re.escape(prefix)}\.layers\.\d+\.({'|'.join(paths)})",
+        target_modules=rf"{re.escape(decoder_path(network))}\.layers\.\d+\.({'|'.join(paths)})",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

@@ -6,6 +6,7 @@ import gradio as gr
 
 from lvlm.catalogue import Entry, catalogue, find
 from lvlm.errors import LVLMError
+from lvlm.memory import free
 from ui import words
 from ui.jobs import Job
 from ui.part import Part, Start
@@ -95,7 +96,7 @@ STEPS = {"chat": "Chat", "calibrate-checkpointing": "Calibrate", "recover": "Hea
 
 def choices_with_needs(entries: Sequence[Entry]) -> str:
     """What each model is made of and takes, and what of it this machine has the memory for now. Folded away."""
-    rows = []
+    rows, room = [], free()  # looked up once: the table is drawn at every tick of the clock
     for entry in entries:
         if entry.bundled and not entry.available:
             continue
@@ -107,7 +108,8 @@ def choices_with_needs(entries: Sequence[Entry]) -> str:
         got = "bundled" if entry.bundled else f"{words.memory(entry.download_bytes)} to download"
         rows.append(
             f"<tr class='model'><th colspan='{len(STEPS)}'>{words.escape(entry.title)}<p>{made}<br>"
-            f"{words.escape(entry.licence)} · {got}</p></th></tr><tr>{''.join(_cell(entry, x) for x in STEPS)}</tr>"
+            f"{words.escape(entry.licence)} · {got}</p></th></tr>"
+            f"<tr>{''.join(_cell(entry, x, room) for x in STEPS)}</tr>"
         )
     return (
         '<details class="fits"><summary>What each model takes, and fits here</summary>'
@@ -116,8 +118,8 @@ def choices_with_needs(entries: Sequence[Entry]) -> str:
     )
 
 
-def _cell(entry: Entry, step: str) -> str:
-    fits, size = entry.fits(step), words.memory(entry.need(step).total)
+def _cell(entry: Entry, step: str, room: int) -> str:
+    fits, size = entry.fits(step, room), words.memory(entry.need(step).total)
     mark, why = ("✓", "fits") if fits else ("✗", "does not fit")
     return f"<td class='{'yes' if fits else 'no'}' title='{why} this machine now'>{mark} {STEPS[step]}<br>{size}</td>"
 
