@@ -40,7 +40,7 @@ def measured() -> str:
     """The table's last row."""
     network = random_decoder(2048, 18, torch.float16)
     model = LVLM(network, None, "random")
-    before, forms = model.bytes(), []
+    before = model.bytes()
     forget_peak()
     start = resident_bytes()
     small = quantize(model)

@@ -21,6 +21,7 @@ from transformers import CLIPImageProcessorPil, LlavaProcessor, PreTrainedTokeni
 from benchmarks.machine import machine
 from lvlm import load
 from lvlm.catalogue import CONFIGS, find, network_on_meta
+from lvlm.model import weights_digest
 from pruning import CalibrationSettings, calibrate, make_plan, measure, prune, save
 from pruning.peak import forget_peak, peak_bytes
 from samples import Sample, load_samples
@@ -120,16 +121,10 @@ def whole_way(folder: Path, log: Log) -> None:
         log(f"count: {pruned.parameters().total / 1e9:.2f} B left", lambda: measure(pruned, timed=False))  # noqa: B023
         if method == "layerwise":
             log(f"chat, {method}", lambda: answer(pruned, 5))  # noqa: B023
-    if not weights_are(model, before):
+    if weights_digest(model.network) != before:  # from the bytes, again
         raise AssertionError("pruning touched the original")
     model = None  # its weights and the cut ones are 22 GiB together: no room for an answer
     log("chat, widthwise, the original let go", lambda: answer(pruned, 5))
-
-
-def weights_are(model, digest: str) -> bool:
-    """The digest again, from the bytes: the original was not touched."""
-    model._digest = None
-    return model.digest() == digest
 
 
 def long_sample(sample: Sample) -> Sample:

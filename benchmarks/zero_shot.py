@@ -12,7 +12,6 @@ greedy, exact match. Everything is written to benchmarks/zero_shot.json too.
 import argparse
 import json
 import platform
-import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -20,14 +19,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.pages import README, ROOT, write_into
 from evaluation import PER_TASK, SUITES, evaluate
 from lvlm import catalogue, load
 from pruning import calibrate, make_plan, prune
 from samples import load_samples
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks/zero_shot.json"
-README, SAMPLES = ROOT / "README.md", 10
+RESULTS = Path(__file__).with_suffix(".json")
+SAMPLES = 10
 SEED = 1  # of the questions; seed 0 was looked at while the model was trained
 RATIOS = (0.15, 0.30, 0.45, 0.60)
 BARS = {  # task: what the dense model was built to reach
@@ -111,13 +110,6 @@ def families_table(results: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def write_into(page: Path, name: str, table: str) -> None:
-    """Replaces what stands between a page's `<!-- name -->` and `<!-- /name -->`; pages without the marks stay."""
-    text = page.read_text(encoding="utf-8")
-    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    page.write_text(marks.sub(lambda found: f"{found[1]}{table}\n{found[2]}", text), encoding="utf-8")
-
-
 def main() -> None:
     bundled = [entry.name for entry in catalogue() if entry.bundled]
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -140,9 +132,10 @@ def main() -> None:
         tables = {"dense scores": dense_table(rows[0])}
         if not given.dense_only:
             tables["pruned scores"] = pruned_table(rows)
-        for page in (ROOT / "assets/models" / name / "README.md", *([README] if name == bundled[0] else [])):
-            for mark, table in tables.items():
-                write_into(page, mark, table)
+        for mark, table in tables.items():
+            write_into(ROOT / "assets/models" / name / "README.md", mark, table)
+        if name == bundled[0] and not given.dense_only:
+            write_into(README, "pruned scores", tables["pruned scores"])
         about = {"date": date.today().isoformat(), "per_task": given.per_task, "seed": SEED,
                  "calibration_samples": SAMPLES, "torch": torch.__version__,
                  "python": platform.python_version()}  # fmt: skip
