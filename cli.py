@@ -29,7 +29,10 @@ Unit = Annotated[
     Literal["taylor", "taylor-sum", "activation", "magnitude", "random"], typer.Option(help="Ranks heads and neurons.")
 ]
 Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
-Suite = Annotated[Literal["scenes", "scenes-unseen-style", "easy-vqa"], typer.Option(help="Held-out questions.")]
+Suite = Annotated[
+    Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "easy-vqa"],
+    typer.Option(help="Held-out questions: the paper's nine kinds, each skill by itself, or easy-VQA's."),
+]
 
 
 def read_plan(path: Path):

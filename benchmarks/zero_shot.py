@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.pages import README, ROOT, write_into
-from evaluation import PER_TASK, SUITES, evaluate
+from evaluation import PER_TASK, evaluate
 from lvlm import catalogue, load
 from pruning import calibrate, make_plan, prune
 from samples import load_samples
@@ -28,6 +28,7 @@ from samples import load_samples
 RESULTS = Path(__file__).with_suffix(".json")
 SAMPLES = 10
 SEED = 1  # of the questions; seed 0 was looked at while the model was trained
+SUITES = ("skills", "skills-unseen-style", "easy-vqa")  # every kind of question by itself
 RATIOS = (0.15, 0.30, 0.45, 0.60)
 BARS = {  # task: what the dense model was built to reach
     "presence": 0.95, "count": 0.85, "what-is-where": 0.85, "where-is": 0.85, "choice": 0.95, "knowledge": 0.95,
@@ -61,15 +62,15 @@ def score(job: tuple[str, str, float, tuple[str, ...], int]) -> Row:
 def dense_table(dense: Row) -> str:
     """Every task's score on held-out scenes, in the unseen style, and its bar."""
     lines = ["| task | held-out | unseen style | bar |", "|---|---|---|---|"]
-    unseen = dense.scores["scenes-unseen-style"]
-    for task, value in {**dense.scores["scenes"], **dense.scores["easy-vqa"]}.items():
+    unseen = dense.scores["skills-unseen-style"]
+    for task, value in {**dense.scores["skills"], **dense.scores["easy-vqa"]}.items():
         bar = BARS.get(task)
         judged = "" if bar is None else f"≥ {100 * bar:.0f}: {'reached' if value >= bar else 'missed'}"
         hard = f"{100 * unseen[task]:.1f}" if task in unseen else ""
         lines.append(f"| {task} | {100 * value:.1f} | {hard} | {judged} |")
     mean = lambda scores: 100 * sum(scores.values()) / len(scores)  # noqa: E731
     return "\n".join(
-        [*lines, f"| **average of the scenes** | {mean(dense.scores['scenes']):.1f} | {mean(unseen):.1f} | |"]
+        [*lines, f"| **average of the scenes** | {mean(dense.scores['skills']):.1f} | {mean(unseen):.1f} | |"]
     )
 
 
@@ -82,7 +83,7 @@ def pruned_table(rows: list[Row]) -> str:
     ]
     dense_average = None
     for row in rows:
-        scores = row.scores["scenes"]
+        scores = row.scores["skills"]
         average = sum(scores.values()) / len(scores)
         dense_average = dense_average or average
         name = row.method if row.method == "dense" else f"{row.method} {100 * row.ratio:.0f}%"
@@ -103,7 +104,7 @@ def families_table(results: dict[str, dict]) -> str:
     ]
     for entry in catalogue():
         rows = [Row(**row) for row in results.get(entry.name, {}).get("rows", ())]
-        average = {(x.method, x.ratio): 100 * sum(x.scores["scenes"].values()) / len(x.scores["scenes"]) for x in rows}
+        average = {(x.method, x.ratio): 100 * sum(x.scores["skills"].values()) / len(x.scores["skills"]) for x in rows}
         if len(average) == 1 + len(steps):
             cells = [f"{average[step]:.1f}" for step in (("dense", 0.0), *steps)]
             lines.append("| " + " | ".join([entry.title, entry.family, *cells]) + " |")
@@ -123,7 +124,7 @@ def main() -> None:
         jobs = [(name, "dense", 0.0, SUITES, given.per_task)]
         if not given.dense_only:
             jobs += [
-                (name, method, ratio, ("scenes",), given.per_task)
+                (name, method, ratio, ("skills",), given.per_task)
                 for method in ("layerwise", "widthwise")
                 for ratio in RATIOS
             ]

@@ -1,6 +1,6 @@
 """What a model can do, measured on held-out questions."""
 
-from evaluation.scoring import Record, Report, evaluate, normalised
-from evaluation.suites import PER_TASK, SUITES, suite_samples
+from evaluation.scoring import Record, Report, evaluate, normalised, questions
+from evaluation.suites import NINE, PER_TASK, SUITES, Suite, Task
 
-__all__ = ["PER_TASK", "SUITES", "Record", "Report", "evaluate", "normalised", "suite_samples"]
+__all__ = ["NINE", "PER_TASK", "SUITES", "Record", "Report", "Suite", "Task", "evaluate", "normalised", "questions"]

@@ -1,12 +1,20 @@
 """Asks a model a suite's questions, greedily and in batches, and scores the answers by exact match."""
 
 import re
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
-from evaluation.suites import PER_TASK, suite_samples
+import torch
+
+from evaluation.suites import PER_TASK, suite_of
 from lvlm import LVLM, silent
 from lvlm import Report as Listener
+from lvlm.encoding import IGNORED
+from lvlm.events import Progress
+from samples import Sample
+
+ANSWER_TOKENS = 40  # at most; the longest true answer of any suite has fewer
+FORMATS = ("multiple choice", "yes/no", "free")
 
 
 @dataclass(frozen=True)
@@ -18,10 +26,18 @@ class Record:
     question: str
     truth: str
     answer: str
+    probability: float | None = None  # of the truth, token by token after the question; None: not asked for
 
     @property
     def right(self) -> bool:
         return normalised(self.answer) == normalised(self.truth)
+
+    @property
+    def format(self) -> str:
+        """Which of FORMATS the true answer has."""
+        if self.truth in ("yes", "no"):
+            return "yes/no"
+        return "multiple choice" if re.search(r"\ba\. .*\bb\. ", self.question) else "free"
 
 
 @dataclass(frozen=True)
@@ -36,15 +52,33 @@ class Report:
     @cached_property
     def scores(self) -> dict[str, float]:
         """Accuracy of each task, 0…1, in the suite's order."""
-        by_task: dict[str, list[bool]] = {}
-        for record in self.records:
-            by_task.setdefault(record.task, []).append(record.right)
-        return {task: sum(right) / len(right) for task, right in by_task.items()}
+        return _accuracy((x.task, x) for x in self.records)
 
     @property
     def average(self) -> float:
-        """Mean over tasks, 0…1."""
+        """Mean over tasks, 0…1: the paper's AVG, whose nine scores are on one scale here."""
         return sum(self.scores.values()) / len(self.scores)
+
+    def by_format(self) -> dict[str, float]:
+        """Accuracy by the format of the answer, 0…1."""
+        found = _accuracy((x.format, x) for x in self.records)
+        return {x: found[x] for x in FORMATS if x in found}
+
+    def by_demand(self) -> dict[str, float]:
+        """Mean over tasks, 0…1, of the paper's reasoning-heavy kinds and of the others (Fig. 2)."""
+        found = {}
+        for name, reasoning in (("reasoning", True), ("other", False)):
+            tasks = [x.name for x in suite_of(self.suite).tasks if x.reasoning == reasoning and x.name in self.scores]
+            if tasks:
+                found[name] = sum(self.scores[x] for x in tasks) / len(tasks)
+        return found
+
+
+def _accuracy(pairs) -> dict[str, float]:
+    right: dict[str, list[bool]] = {}
+    for name, record in pairs:
+        right.setdefault(name, []).append(record.right)
+    return {name: sum(x) / len(x) for name, x in right.items()}
 
 
 def normalised(text: str) -> str:
@@ -52,16 +86,50 @@ def normalised(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().lower().rstrip(".")
 
 
+@lru_cache(maxsize=2)  # drawing a suite's scenes takes seconds, and a sweep asks the same of every model
+def questions(suite: str, per_task: int, seed: int, images: bool) -> tuple[tuple[str, Sample], ...]:
+    """(task, sample) pairs of a suite; without images where only the words shall be given."""
+    found = suite_of(suite).samples(per_task, seed)
+    return tuple(found if images else [(task, replace(x, image=None)) for task, x in found])
+
+
 def evaluate(
     model: LVLM, suite: str = "scenes", per_task: int = PER_TASK, seed: int = 0, batch_size: int = 50,
-    report: Listener = silent,
+    report: Listener = silent, images: bool = True, probabilities: bool = False,
 ) -> Report:  # fmt: skip
     """Scores of a model on a suite. `report` is told after each batch; raising from it ends the call.
 
+    images: False gives the questions alone, for what the language backbone does by itself (Table 4).
+    probabilities: also how likely the model holds each true answer.
     Raises BadSamples for an unknown suite.
     """
-    samples = suite_samples(suite, per_task, seed)
-    prompts = [(sample.image, sample.question) for sample in samples]
-    answers = model.generate(prompts, max_new_tokens=40, batch_size=batch_size, report=report)
-    records = [Record(s.id, s.task, s.question, s.answer, answer) for s, answer in zip(samples, answers)]
+    asked = questions(suite, per_task, seed, images)
+    samples = [x for _, x in asked]
+    answers = model.generate([(x.image, x.question) for x in samples], ANSWER_TOKENS, batch_size, report)
+    likely = truth_probabilities(model, samples, batch_size, report) if probabilities else [None] * len(samples)
+    records = [
+        Record(x.id, task, x.question, x.answer, answer, p)
+        for (task, x), answer, p in zip(asked, answers, likely, strict=True)
+    ]
     return Report(suite, model.name, seed, tuple(records))
+
+
+@torch.no_grad()
+def truth_probabilities(model: LVLM, samples, batch_size: int = 50, report: Listener = silent) -> list[float]:
+    """Of each sample's last true answer, its end included: the product over its tokens, given the question."""
+    order = sorted(range(len(samples)), key=lambda i: (samples[i].image is None, len(samples[i].question)))
+    found = [0.0] * len(samples)
+    with_image = sum(x.image is not None for x in samples)
+    spans = [(0, with_image), (with_image, len(order))]  # never mixed in a batch, as in `generate`
+    starts = [(i, min(i + batch_size, end)) for start, end in spans for i in range(start, end, batch_size)]
+    for start, end in starts:
+        rows = order[start:end]
+        batch = model.encode([replace(samples[i], turns=samples[i].turns[-1:]) for i in rows])
+        labels = batch.labels[:, 1:]
+        logits = model.network(**batch.inputs).logits[:, :-1].float()
+        said = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+        total = said.masked_fill(labels == IGNORED, 0.0).sum(1).exp()
+        for i, p in zip(rows, total.tolist()):
+            found[i] = p
+        report(Progress("likelihood", end, len(order), f"{end} of {len(order)} true answers"))
+    return found

@@ -41,7 +41,7 @@ def test_it_is_a_stock_lvlm_of_the_promised_size(model, folder):
     assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 20e6
 
 
-@pytest.mark.parametrize("suite", ["scenes", "easy-vqa"])
+@pytest.mark.parametrize("suite", ["skills", "easy-vqa"])
 def test_it_scores_what_its_card_says(model, suite):
     """On a quarter of the suite's questions each task comes within what chance allows of the recorded score."""
     results = json.loads((ROOT / "benchmarks/zero_shot.json").read_text())
