@@ -17,7 +17,7 @@ from ui.workspace import Answer, Desk, Desks, Exchange
 
 FRAME_SECONDS = 0.08  # between two looks at the growing answers
 SIDES = ("left", "right")
-INT8 = "8-bit weights on the pruned side (LLM.int8)"
+INT8 = "8-bit weights on the right-hand side (LLM.int8)"
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
@@ -53,6 +53,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                 samples_per_page=12,
             )
         with gr.Column(scale=8, min_width=320):
+            pair = gr.Radio([], show_label=False, container=False, visible=False, elem_id="pair")
             with gr.Row(equal_height=False):
                 panes = {side: _pane(side) for side in SIDES}
             with gr.Row(equal_height=True, elem_classes="ask"):
@@ -96,7 +97,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         yield draw_talk(desk)
         before: list = [None, None]
         while (job := desk.answering) is not None and job.busy:
-            now = [messages(desk.talk, side) for side in SIDES]
+            now = [messages(desk, side) for side in SIDES]
             if now != before:
                 left, right = (gr.skip() if new == old else new for new, old in zip(now, before, strict=True))
                 yield [left, gr.skip(), right, *[gr.skip()] * (len(talking) - 3)]
@@ -173,17 +174,23 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
     picture.input(upload, [desk_key, picture], shown, show_progress="hidden", concurrency_limit=None)
 
     def switch_int8(key: str, on: bool):
-        """Store the pruned model's weights in 8 bits, or go back."""
+        """Store the right-hand model's weights in 8 bits, or go back."""
         desks.at(key).set_int8(on)
+
+    def compare(key: str, pair: str):
+        """Choose which two variants answer: "original pruned", "original recovered" or "pruned recovered"."""
+        left, _, right = (pair or "").partition(" ")
+        desks.at(key).compare(left, right)
 
     def draw(desk: Desk) -> list:
         if desk.image is None and not desk.greeted and scenes:
             desk.greeted = True
             desk.show(open_image(scenes[0][0]), scenes[0][2])
-        heads = [_pane_head(desk, side) for side in SIDES]
-        can = desk.pruned is not None
+        can, pairs = desk.pruned is not None, desk.variants.pairs
+        choices = [(f"{left.capitalize()} and {right}", f"{left} {right}") for left, right in pairs]
         return [
-            *heads,
+            gr.Radio(choices, value=" ".join(desk.variants.pair) if pairs else None, visible=len(pairs) > 1),
+            *[_pane_head(desk, side) for side in SIDES],
             gr.Checkbox(
                 label=INT8 if can else f"{INT8}: prune first",
                 value=desk.int8 is not None,
@@ -197,8 +204,12 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         """Carry out the plan as it stands, without leaving the chat."""
         desks.at(key).prune()
 
-    starts = [Start(int8.input, switch_int8, [int8]), Start(panes["right"].prune.click, prune_first)]
-    changing = [panes["left"].head, panes["right"].head, int8, panes["right"].prune, *shown]
+    starts = [
+        Start(int8.input, switch_int8, [int8]),
+        Start(pair.input, compare, [pair]),
+        Start(panes["right"].prune.click, prune_first),
+    ]
+    changing = [pair, panes["left"].head, panes["right"].head, int8, panes["right"].prune, *shown]
     return Part(changing, draw, starts), follow, talking
 
 
@@ -238,13 +249,10 @@ def _scenes() -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def _pane_head(desk: Desk, side: str) -> str:
-    if side == "left":
-        return words.chip("original", "Original", words.size(desk.model) if desk.model else "")
-    if desk.right() is None:
-        return words.chip("pruned", "Pruned", "nothing pruned yet")
-    variant, model = desk.right()
-    gone = f"{words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method}"
-    return words.chip(variant, f"Pruned {gone}" + (", 8-bit" if variant == "int8" else ""), words.size(model))
+    variant = desk.panes.get(side)
+    if variant is None:
+        return words.chip(*(("original", "Original") if side == "left" else ("pruned", "Pruned", "nothing pruned yet")))
+    return words.chip(variant.kind, variant.title, words.size(variant.model))
 
 
 def draw_talk(desk: Desk) -> list:
@@ -253,23 +261,26 @@ def draw_talk(desk: Desk) -> list:
     drawn = []
     for side in SIDES:
         last = desk.talk[-1].answers.get(side) if desk.talk else None
-        drawn += [messages(desk.talk, side), statistics(last, busy)]
+        drawn += [messages(desk, side), statistics(last, busy)]
     return [
         *drawn,
         parting(desk.talk[-1], busy) if desk.talk else "",
-        gr.Button("Ask both" if desk.right() else "Ask", interactive=not busy),
+        gr.Button("Ask both" if "right" in desk.panes else "Ask", interactive=not busy),
         gr.Button(interactive=busy),
     ]
 
 
-def messages(talk: list[Exchange], side: str) -> list[dict]:
-    """One pane's conversation as chatbot messages; questions this pane was not there for are left out."""
-    out = []
-    for exchange in talk:
+def messages(desk: Desk, side: str) -> list[dict]:
+    """One pane's conversation as chatbot messages; questions this pane was not there for are left out, and answers of
+    a variant that stood here before carry its name."""
+    out, here = [], desk.panes.get(side)
+    for exchange in desk.talk:
         answer = exchange.answers.get(side)
         if answer is not None:
+            said = answer.text or "…"
+            other = here is not None and answer.variant != here.kind
             out.append({"role": "user", "content": exchange.question})
-            out.append({"role": "assistant", "content": answer.text or "…"})
+            out.append({"role": "assistant", "content": f"[{answer.variant}] {said}" if other else said})
     return out
 
 

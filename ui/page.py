@@ -6,8 +6,9 @@ import gradio as gr
 
 from lvlm import LVLMError, load
 from ui import chat, prune, rail
+from ui.shelf import Shelf
 from ui.theme import CSS, theme
-from ui.workspace import Desks, Shelf
+from ui.workspace import Desks
 
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
 # A tab keeps its key through a refresh and loses it when closed; pages on plain http have no crypto.randomUUID.

@@ -10,7 +10,8 @@ from lvlm.memory import free
 from ui import words
 from ui.jobs import Job
 from ui.part import Part, Start
-from ui.workspace import Desk, Desks, machine_memory
+from ui.shelf import machine_memory
+from ui.workspace import Desk, Desks
 
 STAGES = {"load": "Loading", "influence": "Block influence", "calibrate": "Calibrating", "measure": "Measuring"}
 
@@ -145,12 +146,10 @@ def _about(desk: Desk) -> str:
 def _variants(desk: Desk) -> str:
     if desk.model is None:
         return '<p class="quiet">Nothing yet.</p>'
-    chips = [words.chip("original", "Original", words.size(desk.model))]
-    if desk.pruned is not None:
-        what = f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method}"
-        chips.append(words.chip("pruned", what, words.size(desk.pruned)))
-    if desk.int8 is not None:
-        chips.append(words.chip("int8", "Pruned, 8-bit", words.size(desk.int8)))
+    chips = [
+        f'<div style="--depth:{x.depth}">{words.chip(x.kind, x.title, words.size(x.model))}</div>'
+        for x in desk.variants
+    ]
     return f'<div class="chips">{"".join(chips)}</div>'
 
 

@@ -5,84 +5,30 @@ one that no desk holds is freed. Knows the library and jobs, and nothing of Grad
 """
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import psutil
-import torch
-
-from lvlm.errors import BadPlan, BadSamples
+from lvlm.errors import BadPlan, BadSamples, LVLMError
 from lvlm.events import Report
-from lvlm.memory import free
 from pruning import calibrate, make_plan, measure, prune, quantize
 from samples import load_samples
 from ui import jobs
+from ui.shelf import Shared, Shelf
+from ui.variants import Variant, Variants
+from ui.words import percent
 
-SMALL = 100_000_000  # parameters; below, one core computes a model's products faster than several
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
 DEFAULT_RATIO, MOST_RATIO = 0.30, 0.60
 IDLE_SECONDS = 3600  # a desk whose page has not been heard of for this long is cleared
 
 
 @dataclass
-class Shared:
-    """A loaded model and what was learnt about it, by every desk that works with it."""
-
-    name: str
-    model: object  # LVLM
-    scores: dict = field(default_factory=dict)  # number of samples → Scores
-    holders: set = field(default_factory=set)  # ids of desks
-
-
-class Shelf:
-    """Loaded models by name. `load(name, report=)` is the library's."""
-
-    def __init__(self, load: Callable):
-        self._load, self._models, self._lock = load, {}, threading.Lock()
-
-    def take(self, name: str, holder: str, report: Report) -> Shared:
-        """The model `name` for `holder`, loaded if nobody has it yet."""
-        with self._lock:
-            shared = self._models.get(name)
-            if shared:
-                shared.holders.add(holder)
-                return shared
-        shared = Shared(name, self._load(name, report=report), holders={holder})
-        with self._lock:
-            shared = self._models.setdefault(name, shared)
-            self._choose_cores()
-            return shared
-
-    def _choose_cores(self) -> None:
-        """Threads on products this small mostly wait for one another: with two models answering at once, or another
-        program on the machine, one core each is up to 30 times faster than all cores for both (measured)."""
-        small = all(shared.model.parameters().total < SMALL for shared in self._models.values())
-        torch.set_num_threads(1 if small else os.cpu_count() or 1)
-
-    def leave(self, holder: str, keep: Shared | None = None) -> None:
-        """`holder` puts back everything but `keep`; what nobody holds is freed."""
-        with self._lock:
-            for name, shared in list(self._models.items()):
-                if shared is not keep:
-                    shared.holders.discard(holder)
-                if not shared.holders:
-                    del self._models[name]
-        gc.collect()  # networks hold reference cycles
-
-    @property
-    def names(self) -> list[str]:
-        with self._lock:
-            return list(self._models)
-
-
-@dataclass
 class Answer:
     """What one variant said; `text` grows while it speaks."""
 
-    variant: str
+    variant: str  # its kind
     text: str = ""
     stats: object = None  # ChatStats once it ended
 
@@ -111,12 +57,11 @@ class Desk:
     plan: object = None
     refusal: str = ""  # why the last wish could not be planned
     notice: str = ""  # the last thing that went wrong in a job
-    pruned: object = None
+    variants: Variants = field(default_factory=Variants)
     pruned_plan: object = None
     pruned_seconds: float = 0.0
     cost: object = None  # Cost of the original, measured beside the pruned one's
     pruned_cost: object = None
-    int8: object = None
     image: object = None  # PIL, RGB: what is asked about
     questions: tuple[str, ...] = ()  # suggestions that fit the image
     greeted: bool = False  # the first example was laid out
@@ -133,14 +78,25 @@ class Desk:
         return self.shared.model if self.shared else None
 
     @property
+    def pruned(self):
+        return self._made("pruned")
+
+    @property
+    def int8(self):
+        return self._made("int8")
+
+    def _made(self, kind: str):
+        variant = self.variants.get(kind)
+        return variant and variant.model
+
+    @property
     def busy(self) -> bool:
         return self.job is not None and self.job.busy
 
-    def right(self) -> tuple[str, object] | None:
-        """The variant in the right-hand pane: int8 if it is on, else pruned, else none."""
-        if self.int8 is not None:
-            return "int8", self.int8
-        return ("pruned", self.pruned) if self.pruned is not None else None
+    @property
+    def panes(self) -> dict[str, Variant]:
+        """What stands in the panes "left" and "right", as far as it is there."""
+        return {x: v for x, v in (("left", self.variants.left), ("right", self.variants.right)) if v is not None}
 
     # --- instant work ---
 
@@ -210,6 +166,7 @@ class Desk:
             self.shared, self.scores = result
             self.samples, self.plan, self.talk = DEFAULT_SAMPLES, None, []
             self._drop_pruned()
+            self.variants.put(Variant("original", "Original", self.model))
             self.protect_first = self.protect_last = 0
             self.replan()
             self.shelf.leave(self.id, keep=self.shared)
@@ -240,45 +197,58 @@ class Desk:
 
         def done(result) -> None:
             self._drop_pruned()
-            self.pruned, self.pruned_seconds, self.cost, self.pruned_cost = result
+            made, self.pruned_seconds, self.cost, self.pruned_cost = result
+            title = f"Pruned {percent(plan.achieved)} {plan.method}"
+            self.variants.put(Variant("pruned", title, made, self.variants.get("original")))
             self.pruned_plan = plan
             gc.collect()
 
         return self._start("Prune and measure", work, done)
 
     def set_int8(self, on: bool) -> jobs.Job | None:
-        """Switch the pruned side to 8-bit weights, or back."""
-        if not on or self.pruned is None:
-            self.int8 = None
-            self.version += 1
+        """Switch the right-hand side to 8-bit weights, or back."""
+        self.variants.drop("int8")
+        self.version += 1
+        whole = self.variants.right
+        if not on or whole is None:
             return None
-        pruned = self.pruned
 
         def done(model) -> None:
-            self.int8 = model
+            if self.variants.right is whole:
+                self.variants.put(Variant("int8", f"{whole.title}, 8-bit", model, whole))
 
-        return self._start("Store the pruned model in 8 bits", lambda report: quantize(pruned, "int8"), done)
+        return self._start(
+            f"Store the {whole.kind} model in 8 bits", lambda report: quantize(whole.model, "int8"), done
+        )
+
+    def compare(self, left: str, right: str) -> jobs.Job | None:
+        """Put two variants into the panes, the right one in 8 bits if that was on. Raises LVLMError."""
+        if (left, right) not in self.variants.pairs:
+            raise LVLMError(f"There is no {right} model beside a {left} one yet: please make it first.")
+        small = self.int8 is not None
+        self.variants.show(left, right)
+        self.version += 1
+        return self.set_int8(True) if small and self.int8 is None else None
 
     def _drop_pruned(self) -> None:
         self.stop()
-        self.pruned = self.pruned_plan = self.cost = self.pruned_cost = self.int8 = None
+        self.variants.drop("pruned")
+        self.pruned_plan = self.cost = self.pruned_cost = None
 
     # --- talking ---
 
     def ask(self, image, question: str, *, max_new_tokens: int, temperature: float) -> jobs.Job:
         """Ask every pane's model; their answers grow side by side. A refused question leaves the talk as it was."""
-        lanes = {"left": ("original", self.model)}
-        if self.right():
-            lanes["right"] = self.right()
-        exchange = Exchange(question, {side: Answer(variant) for side, (variant, _) in lanes.items()})
+        lanes = self.panes
+        exchange = Exchange(question, {side: Answer(variant.kind) for side, variant in lanes.items()})
         talk = self.talk
         talk.append(exchange)
 
         def work(report: Report) -> None:
             streams = {}
             try:
-                for side, (_, model) in lanes.items():
-                    streams[side] = model.chat(
+                for side, variant in lanes.items():
+                    streams[side] = variant.model.chat(
                         image, question, max_new_tokens=max_new_tokens, temperature=temperature, stop=job.wish_to_stop
                     )
                 for side, piece in interleave(streams):
@@ -312,6 +282,7 @@ class Desk:
         if self.busy:
             self.job.cancel()
         self._drop_pruned()
+        self.variants.clear()
         self.shared = self.scores = self.plan = None
         self.shelf.leave(self.id)
 
@@ -340,10 +311,11 @@ class Desks:
         self.shelf, self._desks, self._lock = shelf, {}, threading.Lock()
 
     def at(self, key: str) -> Desk:
-        """The desk of this key, cleared ones made anew; clears those that were left."""
+        """The desk of this key; clears others that were left: one comes back to one's own after a night, too."""
         now = time.monotonic()
         with self._lock:
-            left = [desk for desk in self._desks.values() if now - desk.seen > IDLE_SECONDS and not desk.busy]
+            others = [desk for desk in self._desks.values() if desk.id != key and not desk.busy]
+            left = [desk for desk in others if now - desk.seen > IDLE_SECONDS]
             for desk in left:
                 del self._desks[desk.id]
             desk = self._desks.setdefault(key, Desk(key, self.shelf))
@@ -351,8 +323,3 @@ class Desks:
         for other in left:
             other.close()
         return desk
-
-
-def machine_memory() -> tuple[int, int, int]:
-    """(bytes this process holds, bytes free for more in the machine and its container, bytes of the machine)."""
-    return psutil.Process().memory_info().rss, free(), psutil.virtual_memory().total

@@ -13,7 +13,8 @@ from lvlm.chat import ChatStats
 from pruning import Importance, Scores, Workload
 from tests.ui.conftest import wait
 from ui import chat, page, prune, words
-from ui.workspace import Answer, Desk, Exchange, Shelf
+from ui.shelf import Shelf
+from ui.workspace import Answer, Desk, Exchange
 
 
 def scores_of_7b() -> Scores:
@@ -110,9 +111,9 @@ def test_answers_cannot_inject_markup():
 
 def test_a_pane_shows_only_what_it_was_asked():
     """A pane that came later has no empty answers to earlier questions."""
-    talk = [exchange("two"), exchange("one", "one")]
-    assert [m["content"] for m in chat.messages(talk, "right")] == ["How many?", "one"]
-    assert len(chat.messages(talk, "left")) == 4
+    desk = Desk("a", Shelf(load=None), talk=[exchange("two"), exchange("one", "one")])
+    assert [m["content"] for m in chat.messages(desk, "right")] == ["How many?", "one"]
+    assert len(chat.messages(desk, "left")) == 4
 
 
 def test_statistics_word_speed_and_stop():

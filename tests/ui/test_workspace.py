@@ -118,9 +118,9 @@ def test_int8_switches_the_right_side_and_back(desk):
     """The switch puts an int8 model beside the original, and back the pruned one."""
     wait(desk.prune())
     wait(desk.set_int8(True))
-    assert desk.right()[0] == "int8" and desk.right()[1].bytes() < desk.pruned.bytes()
+    assert desk.panes["right"].kind == "int8" and desk.panes["right"].model.bytes() < desk.pruned.bytes()
     desk.set_int8(False)
-    assert desk.right() == ("pruned", desk.pruned)
+    assert desk.panes["right"].kind == "pruned" and desk.int8 is None
 
 
 def test_a_cancelled_calibration_keeps_the_old_scores(desk):
