@@ -2,11 +2,13 @@
 
 from .errors import BadRecipe, RecoveryDiverged
 from .mapping import layer_map
-from .recipe import PRESETS, Recipe, advise, advised, explain, preset, published, recipe_for
+from .recipe import CHART, PRESETS, Advice, Recipe, advise, advised, explain, preset, published, recipe_for
 from .trainer import recover
 
 __all__ = [
+    "CHART",
     "PRESETS",
+    "Advice",
     "BadRecipe",
     "Recipe",
     "RecoveryDiverged",

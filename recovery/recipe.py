@@ -40,6 +40,27 @@ FEW = 0.05  # of the data
 
 
 @dataclass(frozen=True)
+class Advice:
+    """One stretch of the paper's decision chart, `start` to `end` of the backbone's parameters: which pruning heals
+    better there, what trains, and against which losses."""
+
+    start: float
+    end: float
+    method: str
+    train: str
+    losses: tuple[str, ...]
+
+
+# Up to and with 20%; then below 40%; then all above. Between 20% and 40% the paper names layerwise pruning with SFT + L2
+# and not what trains: above "around 15%" its section 4.3 wants the decoder trained too, so LoRA trains from 20% on.
+CHART = (
+    Advice(0.0, PROJECTOR_ENOUGH, "layerwise", "projector", ("sft",)),
+    Advice(PROJECTOR_ENOUGH, WIDTH_BETTER, "layerwise", "lora", ("sft", "l2")),
+    Advice(WIDTH_BETTER, 1.0, "widthwise", "lora", ("sft", "l2")),
+)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to heal. The vision tower is always frozen.
 
@@ -180,12 +201,17 @@ def advise(plan: Plan) -> Recipe:
     return advised(asked(plan), plan.model)
 
 
+def advice(ratio: float) -> Advice:
+    """Where a ratio sits on the chart."""
+    return CHART[0 if ratio <= PROJECTOR_ENOUGH else 1 if ratio < WIDTH_BETTER else 2]
+
+
 def advised(ratio: float, model: str) -> Recipe:
-    """The chart itself: up to 20% the projector alone; above, LoRA and SFT + L2; 5% of the data below 50%."""
+    """The chart as a recipe: up to 20% the projector alone; above, LoRA and SFT + L2; 5% of the data below 50%."""
+    found = advice(ratio)
     few = FEW if ratio < FEW_SAMPLES_ENOUGH else 1.0
-    if ratio <= PROJECTOR_ENOUGH:
-        return Recipe(train="projector", sft=1.0, l2=0.0, fraction=few, **preset(model))
-    return Recipe(train="lora", sft=1.0, l2=1.0, fraction=few, **preset(model))
+    weights = {x: float(x in found.losses) for x in TERMS}
+    return Recipe(train=found.train, fraction=few, **weights, **preset(model))
 
 
 def removed(model: LVLM) -> float:
@@ -225,18 +251,20 @@ def asked(plan: Plan) -> float:
 def explain(plan: Plan) -> str:
     """Why `advise` says what it says, in sentences."""
     ratio = asked(plan)
-    wanted = "layerwise" if ratio < WIDTH_BETTER else "widthwise"
-    said = [
-        f"At {ratio:.0%} the paper heals the projector alone: what is lost is mostly how image and text fit together."
-        if ratio <= PROJECTOR_ENOUGH
-        else f"At {ratio:.0%} the paper heals the projector and, by LoRA, the decoder, on the answers (SFT) and on the "
-        "original's last hidden state (L2), its best combination at every ratio."
-    ]
-    if plan.method != wanted:
-        said.append(f"It finds {wanted} pruning to heal better at this ratio than {plan.method}.")
-    said.append(
-        "Below 50%, 5% of the data is enough."
-        if ratio < FEW_SAMPLES_ENOUGH
-        else "From 50% on it takes all of the data."
+    found = advice(ratio)
+    trained = (
+        "Projector and, by LoRA, decoder learn from the answers (SFT) and from the original's last hidden state (L2), "
+        "the paper's best combination at every ratio."
     )
-    return " ".join(said)
+    said = {
+        CHART[0]: f"At {ratio:.0%} (up to {PROJECTOR_ENOUGH:.0%}) the paper heals the projector alone, on the answers "
+        "(SFT): what is lost is mostly how image and text fit together.",
+        CHART[1]: f"At {ratio:.0%} (above {PROJECTOR_ENOUGH:.0%}, below {WIDTH_BETTER:.0%}) the projector alone is no "
+        f"longer enough. {trained} The paper names the losses here and not what trains; that the decoder must learn "
+        "too follows from its section 4.3.",
+        CHART[2]: f"At {ratio:.0%} ({WIDTH_BETTER:.0%} and above) the paper trains the decoder too. {trained}",
+    }[found]
+    if plan.method != found.method:
+        said += f" It finds {found.method} pruning to heal better at this ratio than {plan.method}."
+    few = ratio < FEW_SAMPLES_ENOUGH
+    return said + (" Below 50%, 5% of the data is enough." if few else " From 50% on it takes all of the data.")

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pruning import make_plan, prune
-from recovery import PRESETS, BadRecipe, Recipe, advise, advised, explain, layer_map, preset, published
+from recovery import CHART, PRESETS, BadRecipe, Recipe, advise, advised, explain, layer_map, preset, published
 from recovery.mapping import compared
 from tests import tiny
 
@@ -69,6 +69,8 @@ def test_the_papers_decision_chart(ratio, train, l2, fraction):
     found = advised(ratio, "llava-1.5-7b")
     assert (found.train, found.sft, found.l2, found.fraction) == (train, 1.0, l2, fraction)
     assert (found.rank, found.learning_rate) == (128, 2e-5)
+    (place,) = [x for x in CHART if x.train == train and (x.method == "layerwise") == (ratio < 0.4)]
+    assert place.start <= ratio <= place.end and ("l2" in place.losses) == bool(l2)
 
 
 def test_advice_for_a_plan_says_why():
@@ -79,6 +81,7 @@ def test_advice_for_a_plan_says_why():
     assert advise(plan).train == "projector" and "layerwise" in explain(plan)
     plan = make_plan(scores, "layerwise", 0.45)
     assert advise(plan).train == "lora" and "widthwise" in explain(plan) and "5%" in explain(plan)
+    assert "projector alone is no longer enough" in explain(make_plan(scores, "layerwise", 0.3))
     small = make_plan(scores, "widthwise", budget=0.6 * model.parameters().total)
     assert small.ratio is None and advise(small).fraction == (0.05 if small.achieved < 0.5 else 1.0)
 
