@@ -7,30 +7,55 @@ watching. Jobs know the library's events and nothing of Gradio.
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from lvlm.errors import Cancelled, LVLMError
-from lvlm.events import Event, Progress, Report
+from lvlm.events import Event, LossPoint, Progress, Report
 
 log = logging.getLogger(__name__)
 
-# Models are shared by every visitor, and calibration puts hooks and gradients on one: whatever computes takes its turn.
-_turn = threading.Lock()
+
+class Turns:
+    """The machine, held by one thread at a time, first come first served: models are shared by every visitor,
+    calibration puts hooks and gradients on one, and two computations at once take longer than one after the other."""
+
+    def __init__(self):
+        self._line, self._moved = deque(), threading.Condition()  # threads; the first holds the machine
+
+    @contextmanager
+    def turn(self, cancelled: threading.Event):
+        """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it."""
+        me = threading.get_ident()
+        with self._moved:
+            self._line.append(me)
+        try:
+            self._wait(me, cancelled)
+            yield
+        finally:
+            with self._moved:
+                self._line.remove(me)
+                self._moved.notify_all()
+
+    def let_others(self, cancelled: threading.Event) -> None:
+        """Called by the holder: whoever is in line goes first. Raises `Cancelled` as above."""
+        with self._moved:
+            self._line.rotate(-1)
+            self._moved.notify_all()
+        self._wait(threading.get_ident(), cancelled)
+
+    def _wait(self, me: int, cancelled: threading.Event) -> None:
+        with self._moved:
+            while self._line[0] != me:
+                if cancelled.is_set():
+                    raise Cancelled("Cancelled while waiting.")
+                self._moved.wait(0.05)
 
 
-@contextmanager
-def turn(cancelled: threading.Event):
-    """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it."""
-    while not _turn.acquire(timeout=0.05):
-        if cancelled.is_set():
-            raise Cancelled("Cancelled while waiting.")
-    try:
-        yield
-    finally:
-        _turn.release()
+TURNS = Turns()
 
 
 @dataclass(eq=False)
@@ -44,6 +69,7 @@ class Job:
     title: str  # a verb phrase for the person: "Calibrate pocket-llava"
     work: Callable[[Report], Any] = field(repr=False)
     then: Callable[[str], None] = field(default=lambda end: None, repr=False)
+    shares: bool = False  # others may compute whenever it reports: long work that leaves models as they are
     state: str = "waiting"  # waiting → running → done | failed | cancelled
     stage: str = ""  # what it is doing now
     fraction: float = 0.0  # 0…1, of the stage at hand
@@ -51,6 +77,7 @@ class Job:
     error: str = ""  # one clear sentence when failed
     result: Any = None
     stage_began: float = 0.0  # time.monotonic()
+    said_left: float | None = None  # seconds that the work itself says are left of the stage
     wish_to_stop: threading.Event = field(default_factory=threading.Event, repr=False)
     thread: threading.Thread | None = field(default=None, repr=False)
 
@@ -60,7 +87,9 @@ class Job:
 
     @property
     def seconds_left(self) -> float | None:
-        """A guess from the stage's pace so far; None until there is a pace."""
+        """What the work says, or a guess from the stage's pace so far; None until there is a pace."""
+        if self.said_left is not None:
+            return self.said_left
         if not 0.05 <= self.fraction < 1:
             return None
         return (time.monotonic() - self.stage_began) * (1 - self.fraction) / self.fraction
@@ -79,9 +108,13 @@ class Job:
         """The `report=` callable handed to the library: notes progress, and raises `Cancelled` once asked to."""
         if self.wish_to_stop.is_set():
             raise Cancelled("Cancelled.")
+        if self.shares:
+            TURNS.let_others(self.wish_to_stop)
+        if isinstance(event, LossPoint):
+            self.said_left = event.seconds_left if event.step else None
         if isinstance(event, Progress):
             if event.stage != self.stage:
-                self.stage_began = time.monotonic()
+                self.stage_began, self.said_left = time.monotonic(), None
             self.stage, self.text = event.stage, event.text
             self.fraction = min(1.0, event.done / event.total) if event.total else 0.0
 
@@ -89,7 +122,7 @@ class Job:
         """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
         named shortly, so that no page waits for a job that died."""
         try:
-            with turn(self.wish_to_stop):
+            with TURNS.turn(self.wish_to_stop):
                 self.state, self.stage_began = "running", time.monotonic()
                 self.result = self.work(self.report)
             end = "done"

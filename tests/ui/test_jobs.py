@@ -3,7 +3,8 @@ import threading
 import pytest
 
 from lvlm.errors import BadSamples, Cancelled
-from lvlm.events import LayerScored, Progress
+from lvlm.events import LayerScored, LossPoint, Progress
+from ui import jobs
 from ui.jobs import Job
 
 
@@ -74,6 +75,57 @@ def test_one_job_at_a_time():
     assert first.state == "done"
 
 
+def test_long_work_that_shares_lets_others_go_first():
+    """A job that shares is paused at its report for whoever waits, in the order they came, then goes on."""
+    order, started, queued = [], threading.Event(), threading.Event()
+
+    def long(report):
+        started.set()
+        queued.wait(5)
+        for step in range(2):
+            report(Progress("recover", step, 2))
+            order.append(step)
+
+    job = Job("Long", long, shares=True).start()
+    started.wait(5)
+    others = [Job(x, lambda report, x=x: order.append(x)) for x in "ab"]
+    for count, other in enumerate(others, 2):
+        other.start()
+        while len(jobs.TURNS._line) < count:
+            pass
+    queued.set()
+    for x in (job, *others):
+        x.thread.join(5)
+    assert order == ["a", "b", 0, 1] and job.state == "done"
+
+
+def test_cancelled_while_others_go_first():
+    """A job that is cancelled in its pause ends there, and leaves the line as it was."""
+    inside, go, queued = threading.Event(), threading.Event(), threading.Event()
+
+    def long(report):
+        queued.wait(5)
+        report(Progress("recover", 0, 2))
+        pytest.fail("went on after a cancel")
+
+    def hold(report):
+        inside.set()
+        go.wait(5)
+
+    job = Job("Long", long, shares=True).start()
+    other = Job("Other", hold).start()
+    while len(jobs.TURNS._line) < 2:
+        pass
+    queued.set()
+    inside.wait(5)
+    job.cancel()
+    job.thread.join(5)
+    assert job.state == "cancelled" and other.busy
+    go.set()
+    other.thread.join(5)
+    assert not jobs.TURNS._line
+
+
 def test_events_become_a_bar_and_words():
     """Progress moves the bar of its stage; other events pass without harm."""
     job = Job("Try", lambda report: None)
@@ -82,6 +134,10 @@ def test_events_become_a_bar_and_words():
     assert (job.stage, job.fraction, job.text) == ("calibrate", 0.3, "sample 3")
     job.stage_began -= 3
     assert job.seconds_left == pytest.approx(7, abs=0.5)
+    job.report(LossPoint(3, 10, {"total": 1.0}, None, 8.0, 42.0))
+    assert job.seconds_left == 42  # the work knows better than its pace
+    job.report(Progress("answer", 3, 10))
+    assert job.seconds_left != 42
     job.wish_to_stop.set()
     with pytest.raises(Cancelled):
         job.report(LayerScored(0, 0.5))
