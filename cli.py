@@ -30,7 +30,7 @@ Unit = Annotated[
 ]
 Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
 Suite = Annotated[
-    Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "easy-vqa"],
+    Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "gallery", "easy-vqa"],
     typer.Option(help="Held-out questions: the paper's nine kinds, each skill by itself, or easy-VQA's."),
 ]
 

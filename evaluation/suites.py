@@ -31,6 +31,7 @@ NINE = (
     Task("reading", ("reading",), "DocVQA"),
     Task("general", ("general", "relation"), "GQA"),
 )
+GALLERY = tuple(Task(x, (x,), "") for x in ("describe", "count", "what-is-where", "reading"))  # Table 6
 EASY = (Task("easy-vqa", ("easy-vqa",), ""),)
 SKILLS = tuple(Task(asker, (asker,), "") for asker in ASKERS)
 
@@ -64,6 +65,7 @@ SUITES = {
         Suite("scenes-unseen-style", _with_image(NINE), "unseen-style"),
         Suite("skills", SKILLS),
         Suite("skills-unseen-style", _with_image(SKILLS), "unseen-style"),
+        Suite("gallery", GALLERY),
         Suite("easy-vqa", EASY),
     )
 }

@@ -55,7 +55,7 @@ class Kept:
                 "The paper's sums run over padding too, which differs by batch: please leave out the cache."
             )
         about = [teacher.digest(), list(layers), digest_of(samples), recipe.l2_tokens, bool(recipe.kl or recipe.rkl)]
-        about += [recipe.precision, len(wanted), recipe.seed, recipe.fraction]
+        about += [recipe.precision, sorted(wanted)]
         self.folder = Path(folder) / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
         self.place = {index: divmod(i, SHARD) for i, index in enumerate(sorted(wanted))}
         self.layers, self.says, self._open = len(layers), bool(recipe.kl or recipe.rkl), {}
