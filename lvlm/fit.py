@@ -98,3 +98,24 @@ def check_pruning(model: LVLM, layers: Sequence[int], heads: Sequence, neurons: 
     after = {i: before[i].resized(len(heads[i]), len(neurons[i])) for i in layers}
     new = model.dtype.itemsize * sum(x.parameters for i, x in after.items() if x is not before[i])
     memory.check(f"Pruning {model.name}", new, model.device, [("prune whole layers, which copies no weight", 0)])
+
+
+def check_recovery(model: LVLM, train: str, rank: int, samples: int, tokens: int, checkpointing: bool) -> None:
+    """Raise NotEnoughMemory unless there is room to train a loaded model, whose teacher is loaded too if it has one.
+
+    samples: that go through at once, of so many tokens each, padding included.
+    """
+    shapes, itemsize = Shapes.of(model.network), model.dtype.itemsize
+
+    def cost(**changes) -> int:
+        given = {"train": train, "rank": rank, "samples": samples, "checkpointing": checkpointing} | changes
+        return memory.need(shapes, "recover", itemsize, weights=0, tokens=tokens, teacher=False, **given).extra
+
+    ways = [
+        ("recompute activations (checkpointing)", cost(checkpointing=True)),
+        ("put fewer samples through at once (micro_batch=1), with checkpointing", cost(checkpointing=True, samples=1)),
+        ("train LoRA (micro_batch=1, checkpointing)", cost(checkpointing=True, samples=1, train="lora")),
+        ("train the projector alone (micro_batch=1)", cost(checkpointing=True, samples=1, train="projector")),
+    ]
+    now = cost()
+    memory.check(f"Healing {model.name}", now, model.device, [x for x in ways if x[1] < now])

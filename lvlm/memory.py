@@ -36,7 +36,7 @@ class Need:
     activations: int = 0
     gradients: int = 0
     optimiser: int = 0  # states and fp32 copies of what is trained
-    copies: int = 0  # new weights beside the old: pruned, int8, a teacher's
+    copies: int = 0  # weights beside the model's own: pruned, int8, a teacher's, the best so far
 
     @property
     def total(self) -> int:
@@ -58,12 +58,16 @@ def need(
     gradients: bool = True,
     train: str = "lora",
     rank: int = 128,
+    teacher: bool = True,
+    samples: int = 1,
+    checkpointing: bool = True,
 ) -> Need:
     """What a step takes at its peak, for one image and a short text, or for sequences of `tokens` in all.
 
     shapes: of a network on the meta device, or loaded. itemsize: bytes of an activation, and of a weight unless
     `weights` says what all of them take. gradients: of calibration, whose activations form has none.
-    train, rank: of recovery, one sample at a time, checkpointing, Adam, and the original as teacher beside the model.
+    train, rank, teacher (the original, loaded beside the model), samples (at once, of `tokens` each), checkpointing: of
+    recovery, by Adam on fp32 copies of what is trained, with the best of them kept beside.
     """
     if step not in STEPS or train not in TRAINED:
         raise ValueError(f"{step}, {train}: steps are {STEPS}, and what is trained {TRAINED}.")
@@ -84,8 +88,9 @@ def need(
         largest = shapes.largest * itemsize + 12 * min(CHUNK, shapes.largest) if gradients else 0
         return Need(held, max(shapes.vision(itemsize), found), gradients=largest)
     trained = shapes.trained(train, rank)
-    found = max(shapes.vision(itemsize), shapes.backward(tokens, itemsize, checkpointing=True))
-    return Need(held, found, gradients=4 * trained, optimiser=12 * trained, copies=held)
+    found = samples * max(shapes.vision(itemsize), shapes.backward(tokens, itemsize, checkpointing))
+    copies = 4 * trained + (held if teacher else 0)
+    return Need(held, found, gradients=4 * trained, optimiser=12 * trained, copies=copies)
 
 
 def default_itemsize(parameters: int) -> int:

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lvlm import LVLM, BadSamples
 from lvlm.events import LossPoint, Progress, Report, silent
 from lvlm.fit import check_recovery
+from lvlm.fit import check_recovery
 
 from . import checkpoints, lessons
 from .checkpoints import Saved, State
@@ -91,6 +92,9 @@ class Training:
             )
         self.report = report if self.world.rank == 0 else silent
         self.chosen = lessons.Selection.of(len(samples), recipe)
+        at_once = min(recipe.micro_batch or recipe.batch, recipe.batch // self.world.count)
+        first = lessons.lesson(pruned, samples, self.chosen.batch(0, at_once), recipe).tokens
+        check_recovery(pruned, recipe.train, recipe.rank, *first.shape, recipe.checkpointing)
         at_once = min(recipe.micro_batch or recipe.batch, recipe.batch // self.world.count)
         check_recovery(pruned, recipe.train, recipe.rank, *self._first(at_once).tokens.shape, recipe.checkpointing)
         layers = compared(len(pruned.anatomy.layers), recipe.l2_layers) if recipe.l2 else ()

@@ -11,6 +11,7 @@ from lvlm.fit import room_to_calibrate
 from lvlm.memory import Need, Shapes, need
 from lvlm.reshaped import shared_copy
 from pruning import make_plan, prune, quantize, save
+from recovery import Recipe, recover
 from tests import tiny
 
 TABLE_1 = {  # the paper's: parameters in billions of the whole, vision encoder, projector, language decoder
@@ -98,7 +99,12 @@ def test_each_step_holds_what_it_must():
     full, lora, projector = (need(shapes, "recover", 2, train=x) for x in ("full", "lora", "projector"))
     decoder = shapes.parts.decoder + shapes.parts.projector
     assert full.gradients + full.optimiser == 16 * decoder and projector.gradients == 4 * shapes.parts.projector
-    assert projector.optimiser < lora.optimiser < full.optimiser / 10 and lora.copies == weights
+    assert projector.optimiser < lora.optimiser < full.optimiser / 10
+    best = full.gradients  # fp32, as gradients are
+    alone = need(shapes, "recover", 2, train="full", teacher=False)
+    assert (full.copies, alone.copies) == (weights + best, best) and best == 4 * decoder
+    several = need(shapes, "recover", 2, samples=4, checkpointing=False)
+    assert several.activations > 4 * 5 * lora.activations and several.copies == lora.copies
 
 
 def test_int8_shrinks_what_a_model_holds(folder):
@@ -247,6 +253,20 @@ def test_pruning_and_int8_are_asked_too(monkeypatch):
     with pytest.raises(NotEnoughMemory, match="in 8 bits"):
         quantize(model)
     assert prune(model, deep).history
+
+
+def test_recovery_is_asked_before_anything_is_copied(monkeypatch):
+    """What the recipe trains, its batch and its samples count; the sentence says what would fit."""
+    dense = tiny.model("llama")
+    pruned = prune(dense, make_plan(tiny.scores(dense), "widthwise", 0.3))
+    monkeypatch.setattr("recovery.trainer.student_of", lambda *_: pytest.fail("copied"))
+    recipe = Recipe(train="full", batch=8, rank=4)
+    tokens = max(pruned.encode(tiny.samples(8)).mask.shape[1], 1)
+    cost = need(Shapes.of(pruned.network), "recover", 4, weights=0, tokens=tokens, train="full", teacher=False).extra
+    for bytes_, way in ((1.1 * cost, "micro_batch=1"), (0.6 * cost, "LoRA"), (1, "free some")):
+        starve(monkeypatch, bytes_)
+        with pytest.raises(NotEnoughMemory, match=f"Healing tiny-llama takes .*{way}"):
+            recover(pruned, dense, tiny.samples(9), recipe)
 
 
 # --- the catalogue ---
