@@ -119,8 +119,12 @@ class Recipe:
         for x in fields(self):
             value = getattr(self, x.name)
             number = x.name in ABOVE_ZERO or isinstance(x.default, int | float)
-            if number and value is not None and (type(value) not in (int, float, bool) or not math.isfinite(value)):
+            if not number or (value is None and x.default is None):
+                continue
+            if type(value) not in (int, float, bool) or not math.isfinite(value):
                 raise BadRecipe(f"{x.name} is {value!r}: please give a number.")
+            if x.type in (int, int | None) and value != int(value):
+                raise BadRecipe(f"{x.name} is {value!r}: please give a whole number.")
         every = self.l2_layers if isinstance(self.l2_layers, int) else {"last": 1, "all": 1}.get(self.l2_layers, 0)
         if every < 1:
             raise BadRecipe(f"l2_layers is {self.l2_layers!r}: choose last, all, or a number k for every k-th layer.")

@@ -26,6 +26,7 @@ def test_a_recipe_survives_json():
         {"l2_layers": "first"}, {"sft": 0.0, "l2": 0.0}, {"kl": -1.0}, {"temperature": 0.0}, {"learning_rate": 0.0},
         {"fraction": 0.0}, {"fraction": 1.5}, {"steps": 0}, {"minutes": -1}, {"batch": 0}, {"dropout": 1.0},
         {"bach": 4}, {"batch": "many"}, {"l2": "x"}, {"l2": float("nan")},
+        {"learning_rate": None}, {"rank": 2.5}, {"steps": 0.5},
     ],
     ids=str,
 )  # fmt: skip
