@@ -341,5 +341,49 @@ def evaluate(
     show(as_json, data, columns([*rows, ("average", f"{found.average:.1%}")]))
 
 
+@verb
+def experiment(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="zero-shot, losses, …, or all of the paper's.")],
+    model: Annotated[str, typer.Option(help="Catalogue name, model folder or Hugging Face hub id.")] = "pocket-llava",
+    suite: Suite = "scenes",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, … of calibration and training.")] = 1,
+    per_task: Annotated[int, typer.Option(min=1, help="Questions of each task.")] = 200,
+    ratio: Annotated[list[float] | None, typer.Option(help="Only this ratio; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Updates of the short trainings.")] = None,
+    store: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results are kept and looked up.")] = Path(
+        "out/results"
+    ),
+    tables: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write tables as CSV.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default as the model's size asks.")] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help='Ray cluster instead: "auto" joins one, "local" starts one.')
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the paper's experiments on a model. Goes on where it stopped; nothing is computed twice."""
+    from evaluation import experiments as known
+    from evaluation import tables as tabled
+    from evaluation.runner import run
+    from evaluation.store import Store
+
+    chosen = known.named(names)
+    given = {"ratios": tuple(ratio) if ratio else None, "methods": tuple(method) if method else None, "steps": steps}
+    grid = known.Grid(model, suite, tuple(range(seeds)), per_task=per_task, **{x: y for x, y in given.items() if y})
+    kept, said, data = Store(store), [], {}
+    with progress(as_json) as report:
+        for one in chosen:
+            results = run(one.grid(grid), kept, store / "scratch", workers, report, ray)
+            found = tabled.table(one, results)
+            data[one.name] = found.to_dict("records")
+            said.append(f"{one.title} ({one.paper})\n{found.round(3).to_string(index=False)}")
+            if tables:
+                with writing(tables / f"{one.name}.csv") as file:
+                    found.to_csv(file, index=False)
+                with writing(tables / f"{one.name}-cells.csv") as file:
+                    tabled.rows(results).to_csv(file, index=False)
+    show(as_json, data, "\n\n".join(said))
+
+
 if __name__ == "__main__":
     app()

@@ -72,6 +72,8 @@ def run(
 
 
 def _workers(desk: Desk, todo: Sequence[Work]) -> int:
+    if any(cell.suite is None for work in todo for _, cell in work.cells):
+        return 1  # two that are timed at once would time each other
     small = all(desk.model(x.variant.model).parameters().total < SMALL for x in todo)
     return os.cpu_count() or 1 if small and not torch.cuda.is_available() else 1
 

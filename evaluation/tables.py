@@ -1,0 +1,87 @@
+"""Results of cells → tables: a row a cell, and a row a point of an experiment with the mean over seeds."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from evaluation import statistics
+from evaluation.cells import Cell
+from evaluation.experiments import Experiment
+from evaluation.store import report_of
+
+COSTS = {  # column: (where `measure` has it, unit)
+    "weights GiB": ("bytes", 2**30),
+    "prefill GFLOPs": ("flops_prefill", 1e9),
+    "first token ms": ("first_token_s", 1e-3),
+    "tokens/s": ("tokens_per_s", 1),
+    "peak GiB": ("peak_bytes", 2**30),
+}
+
+
+def rows(results: Mapping[Cell, dict]) -> pd.DataFrame:
+    """A row a cell: what it is, and what came of it. Scores are 0…100, ratios and fractions 0…1.
+
+    AVG-% is of the dense model asked the same; low and high are its 95% interval over questions, p the significance
+    of the difference. Cells whose dense one is not among the results have none of these.
+    """
+    answers: dict[Cell, tuple] = {}
+
+    def answered(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+        if cell not in answers:
+            records = report_of(cell, results[cell]).records
+            answers[cell] = np.array([x.right for x in records]), np.array([x.task for x in records])
+        return answers[cell]
+
+    found = []
+    for cell, result in results.items():
+        row = _what(cell) | {"achieved": result["achieved"], "parameters": sum(result["parameters"].values())}
+        if cell.suite is None:
+            row |= {x: result["cost"][name] and result["cost"][name] / unit for x, (name, unit) in COSTS.items()}
+        else:
+            row |= {"weights GiB": result["bytes"] / 2**30, "AVG": 100 * result["average"]}
+            row |= {task: 100 * score for task, score in result["scores"].items()}
+            row |= {x: 100 * value for part in ("by_format", "by_demand") for x, value in result[part].items()}
+            dense = next((x for x in results if x == cell.dense or x.dense == cell.dense and x == x.dense), None)
+            if dense is not None:
+                right, tasks = answered(cell)
+                kept = statistics.retention(right, answered(dense)[0], tasks)
+                row |= {"AVG-%": kept.percent, "low": kept.low, "high": kept.high}
+                row["p"] = statistics.paired(right, answered(dense)[0], tasks).p
+        if result["recovery"]:
+            row |= {x: result["recovery"][x] for x in ("steps", "best_step", "samples", "seconds")}
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def _what(cell: Cell) -> dict:
+    variant, recipe = cell.variant, cell.variant.recipe
+    about = {"model": variant.model, "method": variant.method, "ratio": variant.ratio, "seed": variant.seed}
+    about |= {"suite": cell.suite, "calibration": variant.calibration, "images": cell.images, "int8": cell.int8}
+    if recipe is None:
+        return about | {"train": "none", "losses": "none", "fraction": 0.0}
+    return about | {"train": recipe.train, "losses": "+".join(recipe.terms), "fraction": recipe.fraction}
+
+
+def table(experiment: Experiment, results: Mapping[Cell, dict]) -> pd.DataFrame:
+    """A row a point of the experiment: means over seeds.
+
+    low and high: of AVG-%; over seeds where there are several, else over questions. p: the largest of the seeds'.
+    """
+    every = rows(results)
+    if every.empty:
+        return every
+    numbers = [x for x in every.columns if pd.api.types.is_numeric_dtype(every[x]) and every[x].dtype != bool]
+    columns = list(experiment.columns)
+    numbers = [x for x in numbers if x not in (*columns, "seed", "calibration", "fraction", "low", "high", "p")]
+    grouped = every.groupby(columns, sort=False, dropna=False)
+    found = grouped[numbers].mean()
+    found["seeds"] = grouped["seed"].nunique()
+    if "AVG-%" in every:
+        spread = {place: statistics.seeds(group["AVG-%"]) for place, group in grouped}
+        several = found["seeds"] > 1
+        for end in ("low", "high"):
+            over_seeds = [getattr(spread[x if isinstance(x, tuple) else (x,)], end) for x in found.index]
+            found[end] = grouped[end].mean().where(~several, pd.Series(over_seeds, found.index, dtype=float))
+        found["p"] = grouped["p"].max()
+    return found.reset_index().dropna(axis="columns", how="all")
