@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,11 +67,14 @@ class Kept:
         for index, (shard, _) in self.place.items():
             shards.setdefault(shard, []).append(index)
         mine = [x for x in shards if x % world.count == world.rank and not self._file(x).exists()]
+        random.Random(os.getpid()).shuffle(mine)  # runs that want the same at the same time meet in few of them
         size = recipe.micro_batch or recipe.batch
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for done, shard in enumerate(mine):
                 report(Progress("teach", done, len(mine), "asking the original"))
+                if self._file(shard).exists():
+                    continue  # another run was quicker
                 found = {}
                 for start in range(0, len(shards[shard]), size):
                     given = lesson(model, samples, shards[shard][start : start + size], recipe)
