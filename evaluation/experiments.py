@@ -17,7 +17,8 @@ FRACTIONS = (0.01, 0.05, 0.10, 0.20, 1.0)
 SIZES = (1, 2, 5, 10, 20, 50)
 COMBINATIONS = ("sft", "kl", "rkl", "l2", "sft+kl", "sft+rkl", "sft+l2", "sft+l2+kl", "sft+l2+rkl")
 BEST = {0.15: "layerwise", 0.30: "layerwise", 0.45: "widthwise", 0.60: "widthwise"}  # the paper's choice (Table 5)
-HEALED = {0.15: 120, 0.30: 240, 0.45: 400, 0.60: 500}  # ratio → updates of the longer trainings that heal a model
+# ratio → updates and learning rate of the longer trainings that heal a model: the less is gone, the less may be shaken
+HEALED = {0.15: (120, 2e-4), 0.30: (240, 5e-4), 0.45: (400, 1e-3), 0.60: (500, 1e-3)}
 HEALED_POOL, FEW = 5000, 0.05
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
 FEW_BAR = 0.95  # of it with 5% of the samples, up to 45%
@@ -126,7 +127,8 @@ def _answers(grid: Grid, seed: int) -> list[Cell]:
 
 def healing_recipe(grid: Grid, ratio: float, **more) -> Recipe:
     """The recipe that heals best of those tried: all decoder weights, SFT + KL + L2, for minutes instead of seconds."""
-    given = {"learning_rate": 1e-3, "temperature": 1.0, "steps": HEALED[ratio]}
+    steps, rate = HEALED[ratio]
+    given = {"learning_rate": rate, "temperature": 1.0, "steps": steps}
     return grid.recipe("sft+kl+l2", "full", **given | more)
 
 
