@@ -78,7 +78,7 @@ class Line:
 
 
 def line(model: str, method: str = "", table: int = 2) -> Line:
-    """A model's curve. method: what its name begins with; "" takes all, as Table 5's best practice changes with the ratio.
+    """A model's curve. method: what its name begins with; "" takes all, as Table 5's changes with the ratio.
 
     Raises ValueError where that is not one point a ratio: nothing of that name, or several methods at once.
     """

@@ -7,6 +7,7 @@ their shares of right answers, 0…1: the paper's AVG. Intervals are 95% and equ
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -50,9 +51,10 @@ def paired(
     found, drawn = _draws(right, dense_right, tasks, seed, rounds)
     difference = float(found[0] - found[1])
     _, where, asked = np.unique(tasks, return_inverse=True, return_counts=True)
-    discordant = np.bincount(where, weights=right != dense_right).astype(int)
-    won = np.random.default_rng(seed).binomial(discordant, 0.5, size=(FLIPS, len(asked)))
-    flipped = ((2 * won - discordant) / asked).mean(axis=1)
+    sizes, of_size = np.unique(asked, return_inverse=True)  # tasks of one size weigh their questions alike: one draw
+    discordant = np.bincount(of_size[where], weights=right != dense_right).astype(int)
+    won = np.random.default_rng(seed).binomial(discordant, 0.5, size=(FLIPS, len(sizes)))
+    flipped = ((2 * won - discordant) / sizes).sum(axis=1) / len(asked)
     count = np.count_nonzero(np.abs(flipped) >= abs(difference) - 1e-12)  # ties count: sums of floats may differ
     return Paired(difference, *_ends(drawn[:, 0] - drawn[:, 1]), (1 + count) / (1 + FLIPS))
 
@@ -103,6 +105,7 @@ def seeds(values: Sequence[float]) -> Seeds:
     return Seeds(mean, mean - half, mean + half, n)
 
 
+@cache
 def t_quantile(degrees: int) -> float:
     """Student's t that a variable with these degrees of freedom stays below with probability (1 + LEVEL) / 2.
 
