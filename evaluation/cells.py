@@ -91,7 +91,7 @@ def _digest(data: object) -> str:
 
 @lru_cache(maxsize=64)
 def _questions_digest(suite: str, per_task: int, seed: int) -> str:
-    return _digest([(task, x.id, x.question, x.answer) for task, x in questions(suite, per_task, seed, True)])
+    return _digest([(task, x.id, x.question, x.answer) for task, x in questions(suite, per_task, seed, False)])
 
 
 @lru_cache(maxsize=64)

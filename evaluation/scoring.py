@@ -89,8 +89,7 @@ def normalised(text: str) -> str:
 @lru_cache(maxsize=2)  # drawing a suite's scenes takes seconds, and a sweep asks the same of every model
 def questions(suite: str, per_task: int, seed: int, images: bool) -> tuple[tuple[str, Sample], ...]:
     """(task, sample) pairs of a suite; without images where only the words shall be given."""
-    found = suite_of(suite).samples(per_task, seed)
-    return tuple(found if images else [(task, replace(x, image=None)) for task, x in found])
+    return tuple(suite_of(suite).samples(per_task, seed, None if images else ()))
 
 
 def evaluate(

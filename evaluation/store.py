@@ -75,8 +75,8 @@ class Store:
 
 
 def report_of(cell: Cell, result: dict) -> Report:
-    """A result's records with their questions, which are drawn anew."""
-    asked = questions(cell.suite, cell.per_task, cell.questions_seed, cell.images)
+    """A result's records with their questions, which are put together anew."""
+    asked = questions(cell.suite, cell.per_task, cell.questions_seed, False)
     likely = result["probabilities"] or [None] * len(asked)
     records = [
         Record(x.id, task, x.question, x.answer, said, p)

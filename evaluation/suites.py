@@ -1,6 +1,6 @@
 """What a model is asked: fixed held-out questions, the same for every model and in every process."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from lvlm.errors import BadSamples
@@ -48,13 +48,15 @@ class Suite:
     tasks: tuple[Task, ...]
     split: str = "test"
 
-    def samples(self, per_task: int, seed: int) -> list[tuple[str, Sample]]:
-        """(task, sample) pairs, tasks taking turns."""
+    def samples(self, per_task: int, seed: int, pictures: Container[int] | None = None) -> list[tuple[str, Sample]]:
+        """(task, sample) pairs, tasks taking turns. pictures: places of those whose image is wanted; None: all."""
         if self.tasks is EASY:
-            return [("easy-vqa", x) for x in load_samples("easy-vqa", split=self.split, n=4 * per_task, seed=seed)]
+            found = load_samples("easy-vqa", split=self.split, n=4 * per_task, seed=seed, pictures=pictures)
+            return [("easy-vqa", x) for x in found]
         rounds = 6 if any(len(x.askers) > 1 for x in self.tasks) else 1  # divisible by every number of askers
         askers = [x.askers[i % len(x.askers)] for i in range(rounds) for x in self.tasks]
-        found = load_samples("scenes", split=self.split, n=per_task * len(self.tasks), seed=seed, tasks=askers)
+        n = per_task * len(self.tasks)
+        found = load_samples("scenes", split=self.split, n=n, seed=seed, tasks=askers, pictures=pictures)
         return [(self.tasks[i % len(self.tasks)].name, x) for i, x in enumerate(found)]
 
 

@@ -46,6 +46,15 @@ def test_easy_vqa_keeps_its_own_split():
     assert all(s.id.startswith("easy-vqa/test/") and s.image.mode == "RGB" for s in found)
 
 
+@pytest.mark.parametrize("reader", ["scenes", "easy-vqa"])
+def test_pictures_are_drawn_where_they_are_wanted(reader):
+    """Leaving pictures out changes no word, and the ones asked for are those of the whole."""
+    whole, one = (load_samples(reader, "test", n=5, seed=2, pictures=x) for x in (None, (1,)))
+    assert [x.turns for x in whole] == [x.turns for x in one]
+    assert [x.image is not None for x in one] == [i == 1 for i in range(5)]
+    assert one[1].image.tobytes() == whole[1].image.tobytes()
+
+
 @pytest.fixture
 def instruction_file(tmp_path):
     """Writes entries as LLaVA's instruction JSON beside one image, and returns the file."""
