@@ -17,7 +17,7 @@ FRACTIONS = (0.01, 0.05, 0.10, 0.20, 1.0)
 SIZES = (1, 2, 5, 10, 20, 50)
 COMBINATIONS = ("sft", "kl", "rkl", "l2", "sft+kl", "sft+rkl", "sft+l2", "sft+l2+kl", "sft+l2+rkl")
 BEST = {0.15: "layerwise", 0.30: "layerwise", 0.45: "widthwise", 0.60: "widthwise"}  # the paper's choice (Table 5)
-# ratio → updates and learning rate of the longer trainings that heal a model: the less is gone, the less may be shaken
+# ratio → updates and learning rate of the longer trainings: the less is gone, the less may be shaken
 HEALED = {0.15: (120, 2e-4), 0.30: (240, 5e-4), 0.45: (400, 1e-3), 0.60: (500, 1e-3)}
 HEALED_POOL, FEW = 5000, 0.05
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
@@ -149,7 +149,8 @@ EXPERIMENTS = {
     for x in (
         Experiment("zero-shot", "What pruning costs before healing", "Table 2, Figs. 2–3", _zero_shot,
                    ("method", "ratio")),
-        Experiment("modality", "With images, and with words alone", "Table 4", _modality, ("method", "images", "ratio")),
+        Experiment("modality", "With images, and with words alone", "Table 4", _modality,
+                   ("method", "images", "ratio")),
         Experiment("efficiency", "Memory, compute and time", "Table 3", _efficiency, ("method", "ratio")),
         Experiment("calibration", "How many samples importance needs", "Fig. 7", _calibration,
                    ("method", "ratio", "calibration")),

@@ -82,7 +82,10 @@ def _workers(desk: Desk, todo: Sequence[Work]) -> int:
 
 
 def _in_processes(todo: Sequence[Work], scratch: Path, workers: int, tick: Callable[[], None]) -> Iterator[Done]:
-    """Results as they come; tick() may end the run by raising. Work whose process died (killed, out of memory) is tried again in a new one."""
+    """Results as they come; tick() may end the run by raising.
+
+    Work whose process died (killed, out of memory) is tried again in a new one.
+    """
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // workers)
     left, tries = list(todo), 0
