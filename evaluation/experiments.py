@@ -12,7 +12,7 @@ from recovery import Recipe, preset
 
 METHODS = ("widthwise", "layerwise")
 RATIOS = (0.15, 0.30, 0.45, 0.60)
-STEPS, POOL = 80, 1500  # of the experiments about training
+STEPS, POOL = 60, 1000  # of the experiments about training
 FRACTIONS = (0.01, 0.05, 0.10, 0.20, 1.0)
 SIZES = (1, 2, 5, 10, 20, 50)
 COMBINATIONS = ("sft", "kl", "rkl", "l2", "sft+kl", "sft+rkl", "sft+l2", "sft+l2+kl", "sft+l2+rkl")
