@@ -13,7 +13,8 @@ from samples import examples
 from ui import words
 from ui.inputs import Picture
 from ui.part import Part, Start
-from ui.workspace import Answer, Desk, Desks, Exchange
+from ui.talk import Answer, Exchange
+from ui.workspace import Desk, Desks
 
 FRAME_SECONDS = 0.08  # between two looks at the growing answers
 SIDES = ("left", "right")

@@ -5,20 +5,25 @@ from functools import partial
 import gradio as gr
 
 from lvlm import LVLMError, load
-from ui import chat, prune, rail
+from ui import chat, heal, prune, rail
 from ui.shelf import Shelf
 from ui.theme import CSS, theme
 from ui.workspace import Desks
 
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
-# A tab keeps its key through a refresh and loses it when closed; pages on plain http have no crypto.randomUUID.
+# A tab keeps its key through a refresh. A tab that goes leaves it behind for the next one that comes with none, so that
+# a closed browser finds its desk again, and two open tabs never share one. Plain http has no crypto.randomUUID.
 DESK_KEY = """() => {
   const name = "prunoscope-desk";
-  let key = sessionStorage.getItem(name);
-  if (!key) {
-    key = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
-    sessionStorage.setItem(name, key);
-  }
+  const left = localStorage.getItem(name);
+  const key = sessionStorage.getItem(name) || left ||
+    Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
+  sessionStorage.setItem(name, key);
+  if (left === key) localStorage.removeItem(name);
+  window.addEventListener("pagehide", () => localStorage.setItem(name, key));
+  window.addEventListener("pageshow", event => {
+    if (event.persisted && localStorage.getItem(name) === key) localStorage.removeItem(name);
+  });
   if (window.innerWidth < 768) document.querySelector("#rail.open .toggle-button")?.click();
   return [key];
 }"""
@@ -37,15 +42,23 @@ def build_app(model: str) -> gr.Blocks:
         with gr.Tabs(selected="prune", elem_id="tabs") as tabs:
             with gr.Tab("Prune", id="prune"):
                 prune_tab, to_chat = prune.build(desks, desk_key)
+            with gr.Tab("Heal", id="heal"):
+                heal_tab, curves, from_heal = heal.build(desks, desk_key)
             with gr.Tab("Chat", id="chat"):
                 chat_tab, follow, talking = chat.build(desks, desk_key)
-        to_chat.click(
-            lambda: gr.Tabs(selected="chat"), None, tabs, queue=False, show_progress="hidden", api_visibility="private"
+        gr.on(
+            [to_chat.click, from_heal.click],
+            lambda: gr.Tabs(selected="chat"),
+            None,
+            tabs,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
         )
 
-        parts = [side, prune_tab, chat_tab]
+        parts = [side, prune_tab, heal_tab, chat_tab]
         outputs = [component for part in parts for component in part.outputs]
-        following = [timer, seen, *job.outputs, *clock.outputs]
+        following = [timer, seen, *job.outputs, *clock.outputs, *curves.outputs]
 
         def look(key: str, drawn_before: tuple | None) -> list:
             """The job under way, and the whole desk again where it changed since this page last drew it."""
@@ -54,13 +67,13 @@ def build_app(model: str) -> gr.Blocks:
             desk = desks.at(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
-            now = (desk.version, desk.busy)  # before drawing: what changes meanwhile is drawn next time
-            drawn = (
-                [value for part in parts for value in part.draw(desk)]
-                if now != drawn_before
-                else [gr.skip()] * len(outputs)
-            )
-            return [gr.Timer(BUSY_SECONDS if now[1] else IDLE_SECONDS), now, *job.draw(desk), *clock.draw(desk), *drawn]
+            # Before drawing: what changes meanwhile is drawn next time.
+            now = (desk.version, desk.busy, len(desk.healing.points))
+            moved = [gr.skip()] * len(curves.outputs) if now == drawn_before else curves.draw(desk)
+            same = drawn_before is not None and now[:2] == tuple(drawn_before[:2])
+            drawn = [gr.skip()] * len(outputs) if same else [value for part in parts for value in part.draw(desk)]
+            pace = gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS)
+            return [pace, now, *job.draw(desk), *clock.draw(desk), *moved, *drawn]
 
         def arrive(key: str) -> list:
             """A page opens or is refreshed: find its desk, or lay a new one."""

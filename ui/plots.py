@@ -24,13 +24,11 @@ def _row_height(layers: int) -> int:
     return int(np.clip(420 / layers, 13, 30))
 
 
-def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer") -> go.Figure:
-    """The look all figures share."""
+def look(figure: go.Figure, height: int, x_title: str, y_title: str) -> go.Figure:
+    """What all figures of the page share."""
     figure.update_layout(
-        height=_row_height(layers) * layers + 54,
+        height=height,
         margin=dict(l=46, r=14, t=6, b=48),
-        bargap=0.22,
-        barmode="overlay",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         showlegend=False,
@@ -39,11 +37,14 @@ def _frame(figure: go.Figure, layers: int, x_title: str, y_title: str = "layer")
         hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"),
     )
     figure.update_xaxes(title=dict(text=x_title, standoff=8), fixedrange=True, zeroline=False, showgrid=False)
+    figure.update_yaxes(title=dict(text=y_title, standoff=4), fixedrange=True, zeroline=False, showgrid=False)
+    return figure
+
+
+def _frame(figure: go.Figure, layers: int, x_title: str) -> go.Figure:
+    """One row a layer, the first on top."""
+    look(figure, _row_height(layers) * layers + 54, x_title, "layer").update_layout(bargap=0.22, barmode="overlay")
     figure.update_yaxes(
-        title=dict(text=y_title, standoff=4),
-        fixedrange=True,
-        zeroline=False,
-        showgrid=False,
         range=[layers - 0.5, -0.5],
         tickmode="array",
         tickvals=list(range(0, layers, 1 if layers <= 16 else 2)),

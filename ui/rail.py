@@ -13,7 +13,15 @@ from ui.part import Part, Start
 from ui.shelf import machine_memory
 from ui.workspace import Desk, Desks
 
-STAGES = {"load": "Loading", "influence": "Block influence", "calibrate": "Calibrating", "measure": "Measuring"}
+STAGES = {
+    "load": "Loading",
+    "calibrate": "Calibrating",
+    "measure": "Measuring",
+    "samples": "Preparing",
+    "teach": "Asking the original",
+    "recover": "Healing",
+    "answer": "Asking held-out questions",
+}
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
@@ -62,7 +70,7 @@ def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
 
     def draw(desk: Desk) -> list:
         if desk.busy:
-            return [_progress(desk.job), gr.Button("Cancel", visible=True)]
+            return [_progress(desk.job) + words.notice(desk.notice, "error"), gr.Button("Cancel", visible=True)]
         return [words.notice(desk.notice, "error"), gr.Button("OK", visible=bool(desk.notice))]
 
     def cancel_or_read(key: str) -> list:

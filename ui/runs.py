@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from recovery import Recipe
 
 log = logging.getLogger(__name__)
 ABOUT, LOCK, CHECKPOINTS, TEACHER = "run.json", "lock", "checkpoints", "teacher"
+ABANDONED = 24 * 3600  # seconds after which a run that was killed before its first checkpoint is cleared away
 
 
 def home() -> Path:
@@ -95,15 +97,21 @@ def unfinished(digest: str) -> Run | None:
     if not home().is_dir():
         return None
     for folder in sorted(home().iterdir(), key=lambda x: -x.stat().st_mtime):
-        run = _read(folder)
-        if run is not None and run.digest == digest and run.free and run.points():
+        run = _read(folder, digest)
+        if run is None or not run.free:
+            continue
+        if run.points():
             return run
+        if time.time() - folder.stat().st_mtime > ABANDONED:
+            run.remove()
     return None
 
 
-def _read(folder: Path) -> Run | None:
+def _read(folder: Path, digest: str) -> Run | None:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if about["digest"] != digest:
+            return None
         plan, recipe = Plan.from_json(about["plan"]), Recipe.from_dict(about["recipe"])
         return Run(folder, about["digest"], plan, recipe, about["data"])
     except (OSError, ValueError, KeyError, TypeError, LVLMError) as error:

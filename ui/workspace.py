@@ -10,35 +10,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lvlm.errors import BadPlan, BadSamples, LVLMError
+from evaluation import evaluate
+from lvlm.errors import BadPlan, BadSamples, Cancelled, LVLMError
 from lvlm.events import Report
 from pruning import calibrate, make_plan, measure, prune, quantize
+from recovery import RecoveryDiverged
 from samples import load_samples
-from ui import jobs
+from ui import jobs, runs
+from ui.healing import Healing, title_of
+from ui.runs import Run
 from ui.shelf import Shared, Shelf
+from ui.talk import Exchange
 from ui.variants import Variant, Variants
 from ui.words import percent
 
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
 DEFAULT_RATIO, MOST_RATIO = 0.30, 0.60
 IDLE_SECONDS = 3600  # a desk whose page has not been heard of for this long is cleared
-
-
-@dataclass
-class Answer:
-    """What one variant said; `text` grows while it speaks."""
-
-    variant: str  # its kind
-    text: str = ""
-    stats: object = None  # ChatStats once it ended
-
-
-@dataclass
-class Exchange:
-    """One question and each pane's answer to it."""
-
-    question: str
-    answers: dict[str, Answer]  # "left" | "right"
 
 
 @dataclass
@@ -62,6 +50,7 @@ class Desk:
     pruned_seconds: float = 0.0
     cost: object = None  # Cost of the original, measured beside the pruned one's
     pruned_cost: object = None
+    healing: Healing = field(default_factory=Healing)
     image: object = None  # PIL, RGB: what is asked about
     questions: tuple[str, ...] = ()  # suggestions that fit the image
     greeted: bool = False  # the first example was laid out
@@ -92,6 +81,15 @@ class Desk:
     @property
     def busy(self) -> bool:
         return self.job is not None and self.job.busy
+
+    @property
+    def is_healing(self) -> bool:
+        return self.busy and self.job is self.healing.job
+
+    @property
+    def to_heal(self):
+        """The plan of what Heal is about: of the pruned model, or of the one that is pruned first."""
+        return self.pruned_plan or self.plan
 
     @property
     def panes(self) -> dict[str, Variant]:
@@ -130,8 +128,15 @@ class Desk:
 
     # --- long work ---
 
-    def _start(self, title: str, work: Callable[[Report], object], done: Callable[[object], None]) -> jobs.Job:
-        """Start the desk's one job; the one under way, if any, is cancelled."""
+    def _start(
+        self,
+        title: str,
+        work: Callable[[Report], object],
+        done: Callable[[object], None] = lambda result: None,
+        shares: bool = False,
+    ) -> jobs.Job:
+        """Start the desk's one job; the one under way, if any, is cancelled. Raises LVLMError if that is a long one."""
+        self._check_free()
         if self.busy:
             self.job.cancel()
         self.notice = ""
@@ -144,10 +149,16 @@ class Desk:
             job.result = None
             self.notice = job.error
             self.version += 1
+            self.seen = time.monotonic()  # what it made waits for its visitor
 
-        self.job = job = jobs.Job(title, work, then)
+        self.job = job = jobs.Job(title, work, then, shares)
         self.version += 1
         return job.start()
+
+    def _check_free(self) -> None:
+        """No click ends the work of minutes or hours by the way: whatever takes long shares the machine."""
+        if self.busy and self.job.shares:
+            raise LVLMError(f"“{self.job.title}” is under way: please wait for its end, or press Stop or Cancel first.")
 
     def open(self, name: str) -> jobs.Job:
         """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes."""
@@ -168,6 +179,7 @@ class Desk:
             self._drop_pruned()
             self.variants.put(Variant("original", "Original", self.model))
             self.protect_first = self.protect_last = 0
+            self.healing = Healing(goes_on=runs.unfinished(self.model.digest()))
             self.replan()
             self.shelf.leave(self.id, keep=self.shared)
 
@@ -188,25 +200,87 @@ class Desk:
     def prune(self) -> jobs.Job:
         """Carry out the plan and measure both models."""
         shared, plan = self.shared, self.plan
+        return self._start(
+            "Prune and measure", lambda report: _cut(shared.model, plan, report), lambda made: self._put_cut(plan, made)
+        )
 
-        def work(report: Report):
-            began = time.perf_counter()
-            pruned = prune(shared.model, plan)
-            seconds = time.perf_counter() - began
-            return pruned, seconds, measure(shared.model, report=report), measure(pruned, report=report)
+    def _put_cut(self, plan, made: tuple) -> None:
+        self._drop_pruned()
+        model, self.pruned_seconds, self.cost, self.pruned_cost = made
+        title = f"Pruned {percent(plan.achieved)} {plan.method}"
+        self.variants.put(Variant("pruned", title, model, self.variants.get("original")))
+        self.pruned_plan = plan
+        self.version += 1
+        gc.collect()
 
-        def done(result) -> None:
-            self._drop_pruned()
-            made, self.pruned_seconds, self.cost, self.pruned_cost = result
-            title = f"Pruned {percent(plan.achieved)} {plan.method}"
-            self.variants.put(Variant("pruned", title, made, self.variants.get("original")))
-            self.pruned_plan = plan
-            gc.collect()
+    def heal(self, run: Run | None = None) -> jobs.Job:
+        """Heal the pruned model by the recipe at hand, cut as planned first if nothing is; or go on with a run.
 
-        return self._start("Prune and measure", work, done)
+        What the training made stands among the variants before questions are asked of it, and whatever ends those.
+        Raises LVLMError for what cannot be begun.
+        """
+        model, wish = self.model, self.healing
+        plan = run.plan if run else self.to_heal
+        if plan is None:
+            raise LVLMError("The model is still loading: please press again in a moment.")
+        recipe = run.recipe if run else wish.recipe(model, plan)
+
+        def work(report: Report) -> None:
+            if self.pruned is None or self.pruned_plan.to_json() != plan.to_json():
+                self._put_cut(plan, _cut(model, plan, report))
+            at = run or Run.begin(model.digest(), plan, recipe, wish.data)
+            try:
+                with at.held():
+                    self._train(at, report)
+                    self._ask_all(wish.asked, report)
+            except (Cancelled, RecoveryDiverged):
+                at.remove()
+                raise
+            except Exception:
+                if not at.points():
+                    at.remove()
+                raise
+            else:
+                at.remove()
+            finally:
+                wish.goes_on = runs.unfinished(model.digest())
+
+        wish.job = self._start("Heal the pruned model", work, shares=True)
+        return wish.job
+
+    def _train(self, run: Run, report: Report) -> None:
+        """Train, and put what came of it among the variants; of a run that diverged, its best."""
+        pruned, diverged = self.variants.get("pruned"), None
+        try:
+            made = self.healing.train(run, pruned.model, self.model, report)
+        except RecoveryDiverged as error:
+            made, diverged = error.best, error
+        self.variants.put(Variant("recovered", title_of(run.recipe), made, pruned))
+        self.version += 1
+        if diverged:
+            raise diverged
+
+    def _ask_all(self, per_task: int, report: Report) -> None:
+        """Held-out questions to every variant that was not asked them yet."""
+        for variant in self.variants:
+            if per_task and per_task not in variant.scored and variant.kind != "int8":
+                variant.scored[per_task] = evaluate(variant.model, "scenes", per_task, report=report)
+                self.version += 1
+
+    def stop_healing(self) -> None:
+        """End the training after the step in hand; the best so far is kept."""
+        self.healing.stop.set()
+
+    def discard_run(self) -> None:
+        """Forget the unfinished run that was found."""
+        if self.healing.goes_on is not None and not self.is_healing:
+            self.healing.goes_on.remove()
+            self.healing.goes_on = runs.unfinished(self.model.digest())
+            self.version += 1
 
     def set_int8(self, on: bool) -> jobs.Job | None:
         """Switch the right-hand side to 8-bit weights, or back."""
+        self._check_free()
         self.variants.drop("int8")
         self.version += 1
         whole = self.variants.right
@@ -234,29 +308,19 @@ class Desk:
         self.stop()
         self.variants.drop("pruned")
         self.pruned_plan = self.cost = self.pruned_cost = None
+        self.healing.points = []
 
     # --- talking ---
 
     def ask(self, image, question: str, *, max_new_tokens: int, temperature: float) -> jobs.Job:
         """Ask every pane's model; their answers grow side by side. A refused question leaves the talk as it was."""
-        lanes = self.panes
-        exchange = Exchange(question, {side: Answer(variant.kind) for side, variant in lanes.items()})
-        talk = self.talk
+        panes, talk = self.panes, self.talk
+        exchange = Exchange.of(question, panes)
         talk.append(exchange)
 
         def work(report: Report) -> None:
-            streams = {}
-            try:
-                for side, variant in lanes.items():
-                    streams[side] = variant.model.chat(
-                        image, question, max_new_tokens=max_new_tokens, temperature=temperature, stop=job.wish_to_stop
-                    )
-                for side, piece in interleave(streams):
-                    exchange.answers[side].text += piece
-            finally:
-                for side, stream in streams.items():
-                    stream.close()
-                    exchange.answers[side].stats = stream.stats
+            how = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+            exchange.grow(panes, image, job.wish_to_stop, **how)
 
         def then(end: str) -> None:
             if end != "done":
@@ -293,15 +357,12 @@ def _calibrated(shared: Shared, samples: int, report: Report):
     return shared.scores[samples]
 
 
-def interleave(streams: dict):
-    """(side, piece) from several iterators in turn, until each has ended."""
-    active = dict(streams)
-    while active:
-        for side in list(active):
-            try:
-                yield side, next(active[side])
-            except StopIteration:
-                del active[side]
+def _cut(model, plan, report: Report) -> tuple:
+    """The pruned model, seconds that the cut took, and both models' costs."""
+    began = time.perf_counter()
+    pruned = prune(model, plan)
+    seconds = time.perf_counter() - began
+    return pruned, seconds, measure(model, report=report), measure(pruned, report=report)
 
 
 class Desks:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import tiny
-from ui import workspace
+from ui import healing, workspace
 
 
 def chatty(seed: int = 0, layers: int = 4):
@@ -18,8 +18,8 @@ def chatty(seed: int = 0, layers: int = 4):
 
 
 @pytest.fixture
-def desks(monkeypatch):
-    """Desks whose shelf makes tiny models; "broken" cannot be loaded."""
+def desks(monkeypatch, tmp_path):
+    """Desks whose shelf makes tiny models; "broken" cannot be loaded. Healing learns from twelve samples."""
     from lvlm import UnknownModel
 
     def load(name, report):
@@ -28,6 +28,8 @@ def desks(monkeypatch):
         return chatty(seed=len(name))
 
     monkeypatch.setattr(workspace, "load_samples", lambda reader, n, **options: tiny.samples(n))
+    monkeypatch.setattr(healing, "load_samples", lambda reader, n, **options: tiny.samples(12))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return workspace.Desks(workspace.Shelf(load))
 
 

@@ -14,7 +14,8 @@ from pruning import Importance, Scores, Workload
 from tests.ui.conftest import wait
 from ui import chat, page, prune, words
 from ui.shelf import Shelf
-from ui.workspace import Answer, Desk, Exchange
+from ui.talk import Answer, Exchange
+from ui.workspace import Desk
 
 
 def scores_of_7b() -> Scores:

@@ -10,7 +10,7 @@ from lvlm import BadPlan, BadSamples, load, memory
 from tests import tiny
 from tests.ui.conftest import wait
 from ui import workspace
-from ui.workspace import interleave
+from ui.talk import interleave
 
 
 @pytest.fixture

@@ -1,0 +1,155 @@
+"""Figures of a healing run: pure functions from the library's loss points to Plotly figures and the sentence each one
+shows. All lines are the recovered model's, in its colour; what they were before is the pruned one's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from lvlm.events import LossPoint
+from ui.plots import look
+from ui.words import VARIANT_COLOURS, change, significant
+
+PRUNED, RECOVERED = VARIANT_COLOURS["pruned"], VARIANT_COLOURS["recovered"]
+DASHES = {"sft": "solid", "kl": "dash", "rkl": "dashdot", "l2": "dot"}  # terms are told apart without a colour
+NAMES = {"sft": "SFT", "kl": "KL", "rkl": "RKL", "l2": "L2"}
+HEIGHT = 250
+SMOOTH = 0.25  # how much of each new batch goes into the smoothed line
+APART = 0.09  # of the height: no two labels come closer
+FLOOR = 1e-6  # where a loss of zero is drawn on a logarithmic scale
+
+
+def looks(points: Sequence[LossPoint]) -> list[LossPoint]:
+    """The points at which the held-out loss was measured."""
+    return [x for x in points if x.held_out is not None]
+
+
+def held_out_finding(points: Sequence[LossPoint]) -> str:
+    """How far the held-out loss has come, in one sentence."""
+    measured = looks(points)
+    if len(measured) < 2:
+        return "The held-out loss is measured as the model heals"
+    before, best = measured[0], min(measured, key=lambda x: x.held_out)
+    if best is before:
+        return f"The held-out loss has not fallen below the pruned model's {significant(before.held_out)} yet"
+    fell = f"from {significant(before.held_out)} to {significant(best.held_out)}"
+    fell += f" ({change(before.held_out, best.held_out)})"
+    later = "" if best is measured[-1] else f"; lowest at step {best.step}, whose weights are kept"
+    return f"The held-out loss fell {fell}{later}"
+
+
+def held_out(points: Sequence[LossPoint]) -> go.Figure:
+    """The loss on samples that are never trained on, over the steps, from the pruned model's on."""
+    measured = looks(points)
+    steps, values = [x.step for x in measured], [x.held_out for x in measured]
+    figure = go.Figure()
+    if not measured:
+        return _empty(figure)
+    before, best = values[0], min(measured, key=lambda x: x.held_out)
+    total = points[-1].total
+    figure.add_scatter(
+        x=[0, total], y=[before, before], mode="lines", hoverinfo="skip", line=dict(color=PRUNED, width=1.5, dash="dot")
+    )
+    figure.add_annotation(
+        x=1, xref="paper", y=before, text="pruned", showarrow=False, xanchor="right", yanchor="bottom"
+    )
+    figure.add_scatter(
+        x=steps,
+        y=values,
+        mode="lines+markers",
+        line=dict(color=RECOVERED, width=2.5),
+        marker=dict(color=RECOVERED, size=6),
+        hovertext=[
+            f"<b>Step {s} of {total}</b><br>held-out loss {significant(v)}, {change(before, v)} of the pruned model's"
+            for s, v in zip(steps, values, strict=True)
+        ],
+        hoverinfo="text",
+    )
+    if best.step:
+        figure.add_scatter(
+            x=[best.step],
+            y=[best.held_out],
+            mode="markers",
+            hoverinfo="skip",
+            marker=dict(symbol="circle-open", size=15, line=dict(color=RECOVERED, width=2)),
+        )
+    return _curves(figure, points, "held-out loss").update_yaxes(rangemode="tozero")
+
+
+def terms_finding(points: Sequence[LossPoint]) -> str:
+    """How far each term has come, in one sentence."""
+    lines = _lines(points)
+    if not lines:
+        return "Each loss on the batches it learns from"
+    moved = [f"{NAMES[x]} {significant(y[0])} → {significant(y[-1])}" for x, (_, _, y) in lines.items()]
+    return f"On what it learns from: {', '.join(moved)}"
+
+
+def terms(points: Sequence[LossPoint]) -> go.Figure:
+    """Each loss term on its batch, faint, and smoothed; one dash a term, labelled where it ends."""
+    figure, lines = go.Figure(), _lines(points)
+    if not lines:
+        return _empty(figure)
+    for name, (steps, values, smooth) in lines.items():
+        figure.add_scatter(
+            x=steps, y=values, mode="lines", hoverinfo="skip", opacity=0.25, line=dict(color=RECOVERED, width=1)
+        )
+        figure.add_scatter(
+            x=steps,
+            y=smooth,
+            mode="lines",
+            line=dict(color=RECOVERED, width=2, dash=DASHES[name]),
+            hovertext=[
+                f"<b>Step {s}, {NAMES[name]}</b><br>{significant(v)} on its batch, {significant(m)} smoothed"
+                for s, v, m in zip(steps, values, smooth, strict=True)
+            ],
+            hoverinfo="text",
+        )
+    _label(figure, {NAMES[x]: float(smooth[-1]) for x, (_, _, smooth) in lines.items()}, lines)
+    return _curves(figure, points, "loss (log)").update_layout(margin_r=48)
+
+
+def _lines(points: Sequence[LossPoint]) -> dict[str, tuple[list[int], np.ndarray, np.ndarray]]:
+    """Per term in use: steps, values and the smoothed values (steps,)."""
+    steps = [x for x in points if x.losses]
+    found = {}
+    for name in DASHES:
+        if steps and name in steps[0].losses:
+            values = np.maximum([x.losses[name] for x in steps], FLOOR)
+            found[name] = ([x.step for x in steps], values, smoothed(values))
+    return found
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """(n,): the exponential moving average, started at the first value."""
+    out = np.array(values, dtype=float)
+    for i in range(1, len(out)):
+        out[i] = (1 - SMOOTH) * out[i - 1] + SMOOTH * out[i]
+    return out
+
+
+def _label(figure: go.Figure, ends: dict[str, float], lines: dict) -> None:
+    """Name every line at its end, no two names over one another; fixes the logarithmic range that this takes."""
+    everything = np.log10(np.concatenate([values for _, values, _ in lines.values()]))
+    low, high = float(everything.min()), float(everything.max())
+    low, high = low - 0.05 * (high - low) - 0.05, high + 0.05 * (high - low) + 0.05
+    figure.update_yaxes(type="log", range=[low, high], dtick=1 if high - low > 1.2 else "D1", tickformat="~g")
+    place = -1.0
+    for name, value in sorted(ends.items(), key=lambda x: x[1]):
+        place = max((np.log10(value) - low) / (high - low), place + APART)
+        figure.add_annotation(
+            x=1, y=place, xref="paper", yref="paper", text=name, showarrow=False, xanchor="left", xshift=4
+        )
+
+
+def _empty(figure: go.Figure) -> go.Figure:
+    """Before there is anything to draw."""
+    figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text="Drawn as the model heals", showarrow=False)
+    return look(figure, HEIGHT, "", "").update_xaxes(visible=False).update_yaxes(visible=False)
+
+
+def _curves(figure: go.Figure, points: Sequence[LossPoint], y_title: str) -> go.Figure:
+    look(figure, HEIGHT, "step", y_title)
+    figure.update_yaxes(showgrid=True, automargin=False)
+    return figure.update_xaxes(range=[0, max(points[-1].total, 1)], tickformat="d")

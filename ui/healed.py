@@ -1,0 +1,168 @@
+"""What the Heal tab says: the paper's decision chart, how far a run is, and a table of what it brought. HTML."""
+
+from recovery import CHART, explain
+from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
+from ui import curves, words
+from ui.healing import BUILT_IN, POOL, title_of
+from ui.workspace import MOST_RATIO, Desk
+
+TRAINS = {
+    "projector": "the projector",
+    "lora": "the projector and LoRA",
+    "full": "the projector and all of the decoder",
+}
+
+
+def gone(plan) -> str:
+    """How much a plan takes out, and how."""
+    return f"{words.percent(plan.achieved)} {plan.method}"
+
+
+def planned(desk: Desk) -> str:
+    """The recipe in a sentence."""
+    recipe = desk.healing.recipe(desk.model, desk.to_heal)
+    long = f"{recipe.steps} steps" if recipe.minutes is None else f"about {recipe.minutes:g} minutes"
+    terms = " + ".join(
+        f"{'' if weight == 1 else f'{weight:g} · '}{curves.NAMES[x]}" for x, weight in recipe.weights.items() if weight
+    )
+    trains = TRAINS[recipe.train]
+    data = desk.healing.data
+    amount = f"{POOL:,} samples of {data}" if data in BUILT_IN else data
+    return f"Trains {trains} on {terms} for {long}, with {words.percent(recipe.fraction)} of {amount}."
+
+
+def unfinished(run) -> str:
+    """What a run that was cut short is about, and how far it is."""
+    last = run.points()[-1]
+    return (
+        f'<div class="finding"><h3>An unfinished run was found</h3><p>Pruned {words.escape(gone(run.plan))}; '
+        f"{words.escape(title_of(run.recipe))}; step {last.step} of {last.total}. Resumed, it follows the curve that "
+        "it would have taken.</p></div>"
+    )
+
+
+def chart(desk: Desk) -> str:
+    """The paper's decision chart, with the plan at hand on it."""
+    plan = desk.to_heal
+    ratio = None if plan is None else asked(plan)
+
+    def place(x: float) -> str:
+        return f"{100 * min(x, MOST_RATIO) / MOST_RATIO:.2f}%"
+
+    def zone(start: float, end: float, here: bool, inner: str) -> str:
+        width = min(end, MOST_RATIO) - start
+        return f'<div class="zone{" here" if here else ""}" style="flex:{100 * width:.0f}">{inner}</div>'
+
+    rows = {"train": "", "data": ""}
+    current = None if ratio is None else advice(ratio)
+    for x in CHART:
+        losses = " + ".join(curves.NAMES[t] for t in x.losses)
+        what = "projector only" if x.train == "projector" else "projector + LoRA"
+        inner = f"<b>{what}</b><span>{losses}</span><span>{x.method}</span>"
+        rows["train"] += zone(x.start, x.end, x is current, inner)
+    few = ratio is not None and ratio < FEW_SAMPLES_ENOUGH
+    rows["data"] = zone(0, FEW_SAMPLES_ENOUGH, few, f"<span>{FEW:.0%} of the data is enough</span>")
+    rows["data"] += zone(FEW_SAMPLES_ENOUGH, 1, ratio is not None and not few, "<span>all data</span>")
+    ticks = sorted({0.0, FEW_SAMPLES_ENOUGH, MOST_RATIO, *(x.start for x in CHART)})
+    scale = "".join(f'<i style="left:{place(x)}">{x:.0%}</i>' for x in ticks)
+    mark = why = ""
+    if plan is not None:
+        name = "pruned" if desk.pruned is not None else "planned"
+        mark = f'<div class="mark" style="left:{place(ratio)}"><span>{name} {words.percent(ratio)}</span></div>'
+        why = f'<p class="why">{words.escape(explain(plan))}</p>'
+    return (
+        '<div class="finding"><h3>What the paper advises</h3><p>By how much of the language model is removed.</p></div>'
+        f'<div class="advice">{mark}<div class="zones-row">{rows["train"]}</div>'
+        f'<div class="zones-row">{rows["data"]}</div><div class="ticks">{scale}</div></div>{why}'
+    )
+
+
+def facts(desk: Desk) -> str:
+    """How far the run is, in three cards; nothing where none was made."""
+    points = list(desk.healing.points)
+    measured = curves.looks(points)
+    if not measured:
+        return ""
+    last, before, best = points[-1], measured[0].held_out, min(x.held_out for x in measured)
+    steps = f"step {last.step} of {last.total}"
+    if desk.is_healing:
+        left = words.duration(last.seconds_left) if last.step else "–"
+        when = ("Time left", left, 1 - last.step / max(last.total, 1), "of the training", steps)
+    else:
+        when = ("Trained", str(last.step), last.step / max(last.total, 1), "steps", f"of {last.total}")
+    speed = words.significant(last.samples_per_s) if last.samples_per_s else "–"
+    cards = [
+        (
+            "Held-out loss",
+            words.significant(best),
+            best / before,
+            words.change(before, best),
+            f"from {words.significant(before)}",
+        ),
+        ("Samples a second", speed, 1.0, "", "forward, backward and teacher"),
+        when,
+    ]
+    return '<div class="cards healing">' + "".join(_fact(*x) for x in cards) + "</div>"
+
+
+def _fact(title: str, value: str, fraction: float, note: str, detail: str) -> str:
+    number, _, unit = value.partition(" ")
+    return (
+        f'<div class="card"><h4>{title}</h4><p class="now"><b>{number}</b> <small>{unit}</small></p><div class="meter">'
+        f'<i style="width:{100 * max(0.0, min(1.0, fraction)):.1f}%"></i></div>'
+        f'<p class="was"><em>{note}</em> <span>{detail}</span></p></div>'
+    )
+
+
+def result(desk: Desk) -> str:
+    """What healing did, as measured: a table of original, pruned and recovered."""
+    recovered = desk.variants.get("recovered")
+    if recovered is None:
+        return ""
+    step = recovered.model.history[-1]
+    variants = [desk.variants.get(x) for x in ("original", "pruned", "recovered")]
+    looked = step["held_out"] is not None
+    losses = [step["held_out_before"], step["held_out"]] if looked else [None, None]
+    rows = [_row("Loss on held-out samples", [None, *losses], words.significant, falls=True)]
+    per_task = max(recovered.scored, default=0)
+    reports = [x.scored.get(per_task) for x in variants]
+    if all(reports):
+        count = len(reports[0].records)
+        averages = [x.average for x in reports]
+        rows.insert(0, _row(f"Right answers to {count} held-out questions", averages, words.percent))
+        rows.insert(
+            1, _row("of the original's", [x / averages[0] for x in averages], words.percent) if averages[0] else ""
+        )
+        kinds = "".join(_row(task, [x.scores[task] for x in reports], words.percent) for task in reports[0].scores)
+        folded = f"<details><summary>By kind, {per_task} questions each</summary><table>{kinds}</table></details>"
+    else:
+        waiting = desk.is_healing and desk.healing.asked
+        folded = '<p class="quiet">Held-out questions are being asked …</p>' if waiting else ""
+    heads = "".join(f"<th>{words.chip(x.kind, x.kind.capitalize())}</th>" for x in variants)
+    return (
+        f'<div class="result"><p class="done">{_done(step)}</p><table><thead><tr><th></th>{heads}<th>healed</th></tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table>{folded}</div>"
+    )
+
+
+def _done(step: dict) -> str:
+    """Healed in how long, on how much, and where its best weights come from."""
+    began = "Healed" if step["steps"] == step["planned"] else "Stopped"
+    best = f"the best weights are step {step['best_step']}'s" if step["best_step"] else "no step was better than none"
+    return (
+        f"{began} after {words.duration(step['seconds'])}: {step['steps']} of {step['planned']} steps on "
+        f"{step['samples']:,} of {step['of']:,} samples; {best}."
+    )
+
+
+def _row(name: str, values: list, unit, falls: bool = False) -> str:
+    """A line of the table; the last cell is what came back (or went) between the pruned and the recovered model."""
+    cells = "".join(f"<td>{'–' if x is None else unit(x)}</td>" for x in values)
+    before, after = values[1:]
+    if before is None or after is None:
+        moved = "–"
+    elif falls:
+        moved = words.change(before, after)
+    else:
+        moved = f"{'−' if after < before else '+'}{abs(100 * (after - before)):.1f} points"
+    return f"<tr><th>{words.escape(name)}</th>{cells}<td>{moved}</td></tr>"
