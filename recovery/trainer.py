@@ -16,7 +16,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lvlm import LVLM, BadSamples
 from lvlm.events import LossPoint, Progress, Report, silent
 from lvlm.fit import check_recovery
-from lvlm.fit import check_recovery
 
 from . import checkpoints, lessons
 from .checkpoints import Saved, State
@@ -95,8 +94,6 @@ class Training:
         at_once = min(recipe.micro_batch or recipe.batch, recipe.batch // self.world.count)
         first = lessons.lesson(pruned, samples, self.chosen.batch(0, at_once), recipe).tokens
         check_recovery(pruned, recipe.train, recipe.rank, *first.shape, recipe.checkpointing)
-        at_once = min(recipe.micro_batch or recipe.batch, recipe.batch // self.world.count)
-        check_recovery(pruned, recipe.train, recipe.rank, *self._first(at_once).tokens.shape, recipe.checkpointing)
         layers = compared(len(pruned.anatomy.layers), recipe.l2_layers) if recipe.l2 else ()
         self.once = Once()
         student = student_of(pruned, recipe, layers, self.once)
@@ -107,9 +104,6 @@ class Training:
         self.key = {"recipe": recipe.recorded(), "samples": lessons.digest_of(samples), "student": pruned.digest()}
         self.key |= {"teacher": None if self.teacher is None else teacher.digest(), "processes": self.world.count}
         self._begin(resume)
-
-    def _first(self, size: int) -> lessons.Lesson:
-        return lessons.lesson(self.model, self.samples, self.chosen.batch(0, size), self.recipe)
 
     def _teacher(self, teacher: LVLM, layers: Sequence[int]) -> Teacher | Kept:
         theirs, ours = ((x.anatomy.vocabulary, x.anatomy.hidden) for x in (teacher, self.model))
