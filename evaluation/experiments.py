@@ -19,7 +19,7 @@ COMBINATIONS = ("sft", "kl", "rkl", "l2", "sft+kl", "sft+rkl", "sft+l2", "sft+l2
 BEST = {0.15: "layerwise", 0.30: "layerwise", 0.45: "widthwise", 0.60: "widthwise"}  # the paper's choice (Table 5)
 # ratio → updates and learning rate of the longer trainings: the less is gone, the less may be shaken
 HEALED = {0.15: (120, 2e-4), 0.30: (240, 5e-4), 0.45: (400, 1e-3), 0.60: (500, 1e-3)}
-HEALED_POOL, FEW = 5000, 0.05
+HEALED_POOL, FEW = 16000, 0.05  # at two cores' pace ten minutes see about so many samples once
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
 FEW_BAR = 0.95  # of it with 5% of the samples, up to 45%
 

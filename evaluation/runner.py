@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from recovery import recover
 from samples import load_samples
 
 SMALL = 100_000_000  # parameters: below, a process on each core is quicker than one on all of them
+KEPT = 1.5  # the teacher's outputs are kept for up to so many times the samples that a training looks at
 TRIES = 3  # of a piece of work whose process died
 CHECKED_SECONDS = 0.5  # between two looks whether the run was cancelled
 
@@ -61,21 +63,26 @@ def run(
         if cluster:
             from evaluation.cluster import on_cluster  # ray is optional
 
-            found = on_cluster(todo, cluster, scratch, tick)
+            found = on_cluster(todo, cluster, scratch, tick, _alone(desk, todo))
         else:
             found = _in_processes(todo, scratch, workers or _workers(desk, todo), tick)
-        for key, cell, result in found:
-            store.put(key, cell, result)
-            done += 1
-            tick()
+        with closing(found):  # whatever is raised here ends the work at once
+            for key, cell, result in found:
+                store.put(key, cell, result)
+                done += 1
+                tick()
     return {cell: store.get(key) for cell, key in keys.items()}
 
 
 def _workers(desk: Desk, todo: Sequence[Work]) -> int:
-    if any(cell.suite is None for work in todo for _, cell in work.cells):
-        return 1  # two that are timed at once would time each other
-    small = all(desk.model(x.variant.model).parameters().total < SMALL for x in todo)
-    return os.cpu_count() or 1 if small and not torch.cuda.is_available() else 1
+    return 1 if torch.cuda.is_available() or _alone(desk, todo) else os.cpu_count() or 1
+
+
+def _alone(desk: Desk, todo: Sequence[Work]) -> bool:
+    """Whether a piece of work wants a machine to itself: two that are timed at once would time each other, and large
+    models want all cores."""
+    timed = any(cell.suite is None for work in todo for _, cell in work.cells)
+    return timed or any(desk.model(x.variant.model).parameters().total >= SMALL for x in todo)
 
 
 # --- processes of this machine ---
@@ -172,7 +179,8 @@ def _made(work: Work, scratch: Path, report: Callable) -> tuple[LVLM, dict | Non
         return model, None
     run, taught = scratch / "runs" / work.cells[0][0], scratch / "taught"
     recipe = variant.recipe
-    if recipe.needs_teacher and recipe.arithmetic != "paper":
+    seen = (recipe.steps or 0) * recipe.batch
+    if recipe.needs_teacher and recipe.arithmetic != "paper" and recipe.fraction * variant.pool <= KEPT * seen:
         recipe = replace(recipe, cache=str(taught))
     large = model.parameters().total >= SMALL  # below, a run is over before a checkpoint would pay
     if large:

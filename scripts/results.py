@@ -2,6 +2,8 @@
 
     python cli.py experiment all healing --seeds 3 --store assets/results    # what is missing; hours from nothing
     python -m scripts.results
+
+The same results give the same pages; a test compares them.
 """
 
 from collections.abc import Iterable
@@ -12,7 +14,7 @@ from benchmarks.pages import README, ROOT, write_into
 from evaluation.experiments import BARS, EXPERIMENTS, FEW, FEW_BAR, METHODS, POOL, STEPS, Experiment, Grid
 from evaluation.findings import FINDINGS
 from evaluation.paper import CONTRADICTIONS
-from evaluation.store import SHIPPED, Store
+from evaluation.store import SHIPPED, Store, report_of
 from evaluation.tables import table
 
 PAGE = ROOT / "RESULTS.md"
@@ -92,31 +94,29 @@ def healing(found: pd.DataFrame, zero: pd.DataFrame) -> str:
     return markdown(columns, lines)
 
 
-def main() -> None:
-    store, grid = Store(SHIPPED, ()), Grid(seeds=SEEDS)
+def page(store: Store, grid: Grid) -> tuple[str, str]:
+    """RESULTS.md, and the healing table by itself."""
     tables = {name: measured(store, x, grid) for name, x in EXPERIMENTS.items()}
     parts = [INTRODUCTION, "## The paper's findings", ""]
     judged = [(x, *x.of(tables)) for x in FINDINGS]
     lines = [(x.claim, x.where, f"**{verdict}**", evidence, x.against) for x, verdict, evidence in judged]
     parts += [markdown(("finding", "in the paper", "here", "AVG-% unless said", "the paper's own numbers"), lines), ""]
+    healed = healing(tables["healing"], tables["zero-shot"])
     for name, experiment in EXPERIMENTS.items():
         parts += [f"## {experiment.title}", "", f"`{name}`: {experiment.paper}.", ""]
         if name == "healing":
-            parts += [healing(tables[name], tables["zero-shot"]), ""]
+            parts += [healed, ""]
         elif name == "answers":
             parts += [answers(store, experiment, grid), ""]
         else:
             parts += [shown(experiment, tables[name]) if not tables[name].empty else "Not run yet.", ""]
     parts += ["## Where the paper contradicts itself", ""]
     parts += [markdown(("where", "it says", "but"), ((x.where, x.says, x.but) for x in CONTRADICTIONS)), ""]
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
-    write_into(README, "healing", healing(tables["healing"], tables["zero-shot"]))
+    return "\n".join(parts), healed
 
 
 def answers(store: Store, experiment: Experiment, grid: Grid) -> str:
     """Questions, and what each variant of the first seed said (Table 6)."""
-    from evaluation.store import report_of
-
     results = {x: y for x, y in store.results(experiment.grid(grid)).items() if x.variant.seed == 0}
     if not results:
         return "Not run yet."
@@ -127,6 +127,12 @@ def answers(store: Store, experiment: Experiment, grid: Grid) -> str:
         for of_all in zip(*records.values())
     ]
     return "Wrong answers in italics.\n\n" + markdown(("question", "truth", *names), lines)
+
+
+def main() -> None:
+    text, healed = page(Store(SHIPPED, ()), Grid(seeds=SEEDS))
+    PAGE.write_text(text, encoding="utf-8")
+    write_into(README, "healing", healed)
 
 
 if __name__ == "__main__":
