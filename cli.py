@@ -220,7 +220,7 @@ def recover(
     check_free(out, force, folder=True)
     here = world()
     with progress(as_json or here.rank > 0) as report, stopping() as stop:
-        pruned = load(model, report=report, device=here.device, step="recover")
+        pruned = load(model, report=report, device=here.device, step="recover" if teacher else "load")
         chosen = recipe_for(pruned, recipe, changes or (), seed)
         original = load(teacher, report=report, device=here.device) if teacher else None
         if not teacher and chosen.needs_teacher:

@@ -58,7 +58,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
                         )
                         rank = Dial(1, 128, 32, step=1, buttons=[], label="Rank of LoRA", min_width=140)
                     with gr.Row():
-                        batch = Dial(1, 64, 16, step=1, buttons=[], label="Samples a step", min_width=140, elem_id="batch")
+                        batch = Dial(
+                            1, 64, 16, step=1, buttons=[], label="Samples a step", min_width=140, elem_id="batch"
+                        )
                         steps = gr.Number(
                             value=None,
                             label="Steps (instead of minutes)",
@@ -74,7 +76,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
                         info="Or the path of a LLaVA instruction .json",
                         elem_id="data",
                     )
-                    fraction = Dial(1, 100, 5, step=1, buttons=[], label="Share of the data (%)")
+                    fraction = Dial(1, 100, 5, step=1, buttons=[], label="Share of the data (%)", elem_id="fraction")
                     arithmetic = gr.Radio(ARITHMETIC, value="repaired", label="How losses add up")
                     asked_each = Dial(
                         0,
@@ -175,7 +177,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         desk = desks.at(key)
         if desk.to_heal is not None:
             try:
-                _set(desk, *values)
+                take(desk, *values)
                 desk.healing.refusal = ""
             except LVLMError as error:
                 desk.healing.refusal = str(error)
@@ -244,7 +246,7 @@ def _choices() -> list[tuple[str, str]]:
     return [*((label, name) for name, (label, _) in CHOICES.items()), ("By hand", OWN)]
 
 
-def _set(desk: Desk, train, sft, kl, rkl, l2, temperature, layers, rate, rank, batch, fraction, arithmetic, minutes,
+def take(desk: Desk, train, sft, kl, rkl, l2, temperature, layers, rate, rank, batch, fraction, arithmetic, minutes,
          steps, data, asked_each) -> None:  # fmt: skip
     """Make the recipe that the controls show the desk's. Raises BadRecipe and BadSamples."""
     desk.healing.use(data, _whole(asked_each))

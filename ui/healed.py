@@ -21,7 +21,9 @@ def gone(plan) -> str:
 def planned(desk: Desk) -> str:
     """The recipe in a sentence."""
     recipe = desk.healing.recipe(desk.model, desk.to_heal)
-    long = f"{recipe.steps} steps" if recipe.minutes is None else f"about {recipe.minutes:g} minutes"
+    long = f"{recipe.steps} steps"
+    if recipe.minutes is not None:
+        long = f"about {recipe.minutes:g} minute{'' if recipe.minutes == 1 else 's'}"
     terms = " + ".join(
         f"{'' if weight == 1 else f'{weight:g} · '}{curves.NAMES[x]}" for x, weight in recipe.weights.items() if weight
     )

@@ -52,7 +52,7 @@ class Served:
             cwd=ROOT,
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(log.parent)},
         )
 
     def wait(self) -> "Served":
@@ -167,6 +167,38 @@ def test_open_calibrate_prune_and_ask_both(bundled, page):
     assert page.strangers == [] and page.errors == []
 
 
+def test_heal_stop_and_ask_the_recovered_model(bundled, page):
+    """Curves grow while it heals; Stop keeps what there is, which answers beside the original; a closed window that
+    comes back finds it all."""
+    open_app(page, bundled)
+    page.get_by_role("tab", name="Heal").click()
+    assert "planned 30%" in page.inner_text("#chart")
+    page.click("#heal-more > button")
+    for box, number in (("steps", "500"), ("batch", "1"), ("fraction", "1"), ("asked", "1")):
+        page.fill(f"#{box} input[type=number]", number)
+        page.press(f"#{box} input[type=number]", "Tab")
+    page.wait_for_selector("#recipe-said >> text=for 500 steps, with 1% of")
+    page.click("#heal:enabled")
+    page.wait_for_selector("#healing-facts >> text=/step [1-9]/")
+    page.wait_for_selector("#plot-terms .scatterlayer .trace")
+    page.click("#stop-healing")
+    page.wait_for_selector("#healed >> text=/Right answers to 9/")
+    assert "Stopped after" in page.inner_text("#healed")
+    page.wait_for_selector("#job .job", state="detached")
+    page.click("#healed-to-chat")
+    page.wait_for_selector(".pane-right .chip-recovered")
+    page.fill("#question textarea", "How many?")
+    page.click("#ask:enabled")
+    page.wait_for_selector("#stats-right >> text=/token/")
+    assert answer(page, "right").strip(" …") and page.locator("#pair label").count() == 3
+
+    other = page.context.new_page()
+    page.close()
+    other.goto(bundled.url)
+    other.wait_for_selector(".chips .chip-recovered")
+    assert page.strangers == [] and page.errors == []
+
+
 def test_stop_really_stops(endless, page):
     """Tokens stream into both panes; after Stop they stand still, and the next question can be asked at once."""
     open_app(page, endless)
@@ -278,11 +310,11 @@ def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_shows_everything_without_sideways_scrolling(endless, page, theme):
-    """At 390 pixels both tabs fit the width, and figures' text stands out from the ground in both themes."""
+    """At 390 pixels every tab fits the width, and figures' text stands out from the ground in both themes."""
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{endless.url}?__theme={theme}")
     page.wait_for_selector("#plot-heads .main-svg")
-    for tab in ("Prune", "Chat"):
+    for tab in ("Prune", "Heal", "Chat"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -11,6 +11,7 @@ from lvlm import Anatomy, Layer, Linear, Parts, catalogue, memory
 from lvlm.anatomy import Cut
 from lvlm.chat import ChatStats
 from pruning import Importance, Scores, Workload
+from recovery import Recipe
 from tests.ui.conftest import wait
 from ui import chat, page, prune, words
 from ui.shelf import Shelf
@@ -70,19 +71,20 @@ def test_every_part_draws_what_it_promises(desks, monkeypatch):
     """Each part gives one value an output, on an empty desk, a planned one and a pruned one."""
     monkeypatch.setattr(page, "Desks", lambda shelf: desks)
     parts = []
-    for module in (page.rail, page.prune, page.chat):
+    for module in (page.rail, page.prune, page.heal, page.chat, page.measure):
         build = module.build
         monkeypatch.setattr(module, "build", lambda *given, build=build: parts.append(build(*given)) or parts[-1])
     app = page.build_app("one")
     assert isinstance(app, gr.Blocks)
     found = [part for made in parts for part in (made if isinstance(made, tuple) else (made,)) if hasattr(part, "draw")]
-    assert len(found) == 4
+    assert len(found) == 7
     desk = desks.at("a")
     for step in (
         lambda: None,
         lambda: wait(desk.open("one")),
         lambda: wait(desk.prune()),
         lambda: wait(desk.set_int8(True)),
+        lambda: setattr(desk.healing, "own", Recipe(steps=2, batch=2, rank=2)) or wait(desk.heal()),
     ):
         step()
         for part in found:
