@@ -5,7 +5,7 @@ from functools import partial
 import gradio as gr
 
 from lvlm import LVLMError, load
-from ui import chat, heal, prune, rail
+from ui import chat, heal, measure, prune, rail
 from ui.shelf import Shelf
 from ui.theme import CSS, theme
 from ui.workspace import Desks
@@ -46,6 +46,8 @@ def build_app(model: str) -> gr.Blocks:
                 heal_tab, curves, from_heal = heal.build(desks, desk_key)
             with gr.Tab("Chat", id="chat"):
                 chat_tab, follow, talking = chat.build(desks, desk_key)
+            with gr.Tab("Measure", id="measure") as tab:
+                measure_tab = measure.build(desks, desk_key, tab)
         gr.on(
             [to_chat.click, from_heal.click],
             lambda: gr.Tabs(selected="chat"),
@@ -56,7 +58,7 @@ def build_app(model: str) -> gr.Blocks:
             api_visibility="private",
         )
 
-        parts = [side, prune_tab, heal_tab, chat_tab]
+        parts = [side, prune_tab, heal_tab, chat_tab, measure_tab]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs, *curves.outputs]
 

@@ -21,6 +21,9 @@ STAGES = {
     "teach": "Asking the original",
     "recover": "Healing",
     "answer": "Asking held-out questions",
+    "score": "Asking held-out questions",
+    "plan": "Planning",
+    "experiment": "Measuring, several models at once",
 }
 
 

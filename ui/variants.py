@@ -16,6 +16,7 @@ class Variant:
     model: object  # LVLM
     parent: "Variant | None" = None
     scored: dict[int, object] = field(default_factory=dict)  # questions a task → its evaluation Report
+    measured: dict[tuple[str, int], object] = field(default_factory=dict)  # (suite, questions a task) → the same
 
     @property
     def depth(self) -> int:

@@ -18,6 +18,7 @@ from recovery import RecoveryDiverged
 from samples import load_samples
 from ui import jobs, runs
 from ui.healing import Healing, title_of
+from ui.measuring import Measuring
 from ui.runs import Run
 from ui.shelf import Shared, Shelf
 from ui.talk import Exchange
@@ -51,6 +52,7 @@ class Desk:
     cost: object = None  # Cost of the original, measured beside the pruned one's
     pruned_cost: object = None
     healing: Healing = field(default_factory=Healing)
+    measuring: Measuring = field(default_factory=Measuring)
     image: object = None  # PIL, RGB: what is asked about
     questions: tuple[str, ...] = ()  # suggestions that fit the image
     greeted: bool = False  # the first example was laid out
@@ -128,7 +130,7 @@ class Desk:
 
     # --- long work ---
 
-    def _start(
+    def start(
         self,
         title: str,
         work: Callable[[Report], object],
@@ -183,7 +185,7 @@ class Desk:
             self.replan()
             self.shelf.leave(self.id, keep=self.shared)
 
-        return self._start(f"Open {name}", work, done)
+        return self.start(f"Open {name}", work, done)
 
     def calibrate(self, samples: int) -> jobs.Job:
         """Score the model on `samples` bundled samples. Raises BadSamples for a number nobody can mean."""
@@ -195,12 +197,12 @@ class Desk:
             self.samples, self.scores = samples, scores
             self.replan()
 
-        return self._start(f"Calibrate on {samples} samples", lambda report: _calibrated(shared, samples, report), done)
+        return self.start(f"Calibrate on {samples} samples", lambda report: _calibrated(shared, samples, report), done)
 
     def prune(self) -> jobs.Job:
         """Carry out the plan and measure both models."""
         shared, plan = self.shared, self.plan
-        return self._start(
+        return self.start(
             "Prune and measure", lambda report: _cut(shared.model, plan, report), lambda made: self._put_cut(plan, made)
         )
 
@@ -245,7 +247,7 @@ class Desk:
             finally:
                 wish.goes_on = runs.unfinished(model.digest())
 
-        wish.job = self._start("Heal the pruned model", work, shares=True)
+        wish.job = self.start("Heal the pruned model", work, shares=True)
         return wish.job
 
     def _train(self, run: Run, report: Report) -> None:
@@ -291,7 +293,7 @@ class Desk:
             if self.variants.right is whole:
                 self.variants.put(Variant("int8", f"{whole.title}, 8-bit", model, whole))
 
-        return self._start(
+        return self.start(
             f"Store the {whole.kind} model in 8 bits", lambda report: quantize(whole.model, "int8"), done
         )
 

@@ -1,0 +1,213 @@
+"""An experiment's table in words. The sentence over its figure, the table as it is shown, and the paper's findings
+judged by it: pure functions.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from evaluation import paper
+from evaluation.experiments import BARS, EXPERIMENTS
+from evaluation.findings import CONTRADICTED, FAILS, FINDINGS, HOLDS, OPEN, PARTLY
+from evaluation.suites import NINE
+from ui import words
+from ui.words import percent
+
+MARKS = {HOLDS: "✓", FAILS: "✗", PARTLY: "◐", OPEN: "○"}
+READ = {  # how to read the figure
+    "zero-shot": "Nothing is healed after the cut. Bars: 95% intervals over questions.",
+    "modality": "The same questions with the picture, and with the words alone. Bars: 95% intervals.",
+    "efficiency": "Weights and compute are counted, times are measured on this model's machine.",
+    "calibration": "Importance is judged on ever more samples; then the model is cut and asked.",
+    "parts": "Trained on right answers: the projector alone, or with LoRA on the decoder too.",
+    "losses": "SFT: right answers; KL and RKL: the original's odds; L2: its hidden states.",
+    "data": "SFT + L2 on ever more of the same samples, widthwise.",
+    "practice": "The paper's method at each ratio (diamond: layerwise, circle: widthwise), then SFT + L2.",
+    "int8": "The models of best practice with their decoder's weights in 8 bits (LLM.int8).",
+    "answers": "The models of best practice on a few questions. Point at a mark to read the answer.",
+    "healing": "All decoder weights, SFT + KL + L2, for minutes. Dotted: what is to be reached.",
+}
+SAID = {  # what the paper says against itself: beginnings of `paper.Contradiction.where`
+    "zero-shot": ("§4.2.1", "Table 2", "Tables 2"),
+    "modality": ("Table 4",),
+    "data": ("Abstract",),
+    "practice": ("Table 5", "Tables 2 and 5"),
+    "efficiency": ("Table 3", "Table 1"),
+    "int8": ("Table 7",),
+}
+NUMBERLESS = "The paper prints no numbers for this, only {}: nothing can be laid under ours."
+
+
+def _at(table: pd.DataFrame, column: str = "AVG-%", **where) -> float:
+    """Mean of a column over the rows that these columns single out; NaN where there are none."""
+    for name, wanted in where.items():
+        table = table[table[name] == wanted]
+    return float(table[column].mean())
+
+
+def _middle(table: pd.DataFrame) -> float:
+    """The ratio that a sentence is about: 30%, or else the smallest measured."""
+    ratios = sorted(x for x in table["ratio"].unique() if x > 0)
+    return 0.30 if 0.30 in ratios else ratios[0]
+
+
+def _zero_shot(t: pd.DataFrame) -> str:
+    ratio = _middle(t)
+    wide, deep = (_at(t, method=x, ratio=ratio) for x in ("widthwise", "layerwise"))
+    return f"Removing {percent(ratio)} keeps {wide:.0f}% of the score widthwise and {deep:.0f}% layerwise"
+
+
+def _modality(t: pd.DataFrame) -> str:
+    ratio = _middle(t)
+    seen, blind = (100 - _at(t, method="widthwise", ratio=ratio, images=x) for x in (True, False))
+    return f"Removing {percent(ratio)} widthwise costs {seen:.0f}% with images and {blind:.0f}% with words alone"
+
+
+def _efficiency(t: pd.DataFrame) -> str:
+    ratio, dense = _middle(t), t[t["ratio"] == 0]
+    less = [
+        100 * (1 - _at(t, column, method="layerwise", ratio=ratio) / float(dense[column].iloc[0]))
+        for column in ("weights GiB", "first token ms")
+    ]
+    first = f"{less[1]:.0f}% sooner" if less[1] > 0 else f"{-less[1]:.0f}% later"
+    return f"{percent(ratio)} fewer layers: {less[0]:.0f}% less memory, and the first word {first}"
+
+
+def _calibration(t: pd.DataFrame) -> str:
+    t = t[t["ratio"] > 0]
+    few, ten, many = (_at(t, calibration=x) for x in (1, 10, 50))
+    return f"One sample keeps {few:.0f}% on average, ten {ten:.0f}%, fifty {many:.0f}%"
+
+
+def _parts(t: pd.DataFrame) -> str:
+    more = _at(t, train="lora") - _at(t, train="projector")
+    return f"LoRA heals {abs(more):.1f} points {'more' if more > 0 else 'less'} than the projector alone, on average"
+
+
+def _losses(t: pd.DataFrame) -> str:
+    means = t[t["losses"] != "none"].groupby("losses")["AVG-%"].mean()
+    best, worst = (x.upper().replace("+", " + ") for x in (means.idxmax(), means.idxmin()))
+    return f"{best} heals best on average ({means.max():.0f}% kept), {worst} worst ({means.min():.0f}%)"
+
+
+def _data(t: pd.DataFrame) -> str:
+    few, whole = (_at(t, fraction=x) for x in (0.05, 1.0))
+    return f"5% of the data heals to {few:.0f}% on average, all of it to {whole:.0f}%"
+
+
+def _practice(t: pd.DataFrame) -> str:
+    t = t[t["ratio"] > 0].sort_values("ratio")
+    ends = [f"{x['AVG-%']:.0f}% at {percent(x['ratio'])}" for x in (t.iloc[0], t.iloc[-1])]
+    return f"Healed as advised, the model keeps {' and '.join(dict.fromkeys(ends))} removed"
+
+
+def _int8(t: pd.DataFrame) -> str:
+    both = t.pivot(index="ratio", columns="int8", values=["AVG-%", "weights GiB"]).dropna()
+    most = float((both[("AVG-%", False)] - both[("AVG-%", True)]).max())
+    less = 100 * (1 - float((both[("weights GiB", True)] / both[("weights GiB", False)]).mean()))
+    cost = f"cost at most {most:.1f} points" if most > 0 else "cost nothing"
+    return f"Eight bits {cost} and save {less:.0f}% of the weights' memory"
+
+
+def _answers(t: pd.DataFrame) -> str:
+    t = t.sort_values("ratio")
+    first, last = t.iloc[0], t.iloc[-1]
+    return (
+        f"{first['AVG']:.0f}% of the answers are right before pruning, {last['AVG']:.0f}% at {percent(last['ratio'])}"
+    )
+
+
+def _healing(t: pd.DataFrame) -> str:
+    t = t[(t["ratio"] > 0) & (t["fraction"] == 1)]
+    reached = sum(x["AVG-%"] >= 100 * BARS[x["ratio"]] for x in t.to_dict("records"))
+    return f"{reached} of {len(t)} healed models reach what was aimed at"
+
+
+SENTENCES: dict[str, Callable[[pd.DataFrame], str]] = {
+    "zero-shot": _zero_shot, "modality": _modality, "efficiency": _efficiency, "calibration": _calibration,
+    "parts": _parts, "losses": _losses, "data": _data, "practice": _practice, "int8": _int8, "answers": _answers,
+    "healing": _healing,
+}  # fmt: skip
+
+
+def finding(experiment: str, table: pd.DataFrame) -> str:
+    """What the figure shows, in one sentence; the experiment's title while too little of it is measured to say."""
+    title = EXPERIMENTS[experiment].title
+    if table.empty or not (table["ratio"] > 0).any():
+        return title
+    try:
+        said = SENTENCES[experiment](table)
+    except (IndexError, KeyError, ValueError):  # a part of the grid is missing
+        return title
+    return title if "nan" in said else said
+
+
+NAMES = {"ratio": "removed %", "images": "asked with", "int8": "weights", "train": "trained", "fraction": "data %",
+         "calibration": "samples", "low": "from", "high": "to", "weights GiB": "weights MiB"}  # fmt: skip
+TASKS = tuple(x.name for x in NINE)
+GROUPS = ("multiple choice", "yes/no", "free", "reasoning", "other")
+
+
+def shown(experiment: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table as the page has it: what was done, what is kept, then the tasks; numbers rounded for reading."""
+    about = list(EXPERIMENTS[experiment].columns)
+    costs = ("weights GiB", "prefill GFLOPs", "first token ms", "tokens/s", "peak GiB")
+    first = [*about, "AVG-%", "low", "high", "AVG", "p", *costs]
+    names = [x for x in dict.fromkeys((*first, *TASKS, *table.columns, *GROUPS)) if x in table]
+    hidden = ("achieved", "seeds", "steps", "best_step", "seconds", "parameters", *GROUPS)
+    order = [*(x for x in names if x not in hidden), *(x for x in GROUPS if x in table)]
+    order += [x for x in ("parameters", "seeds", "seconds") if x in table]
+    found = table[order].copy()
+    worded = {
+        "images": lambda x: "images" if x else "words alone",
+        "int8": lambda x: "8 bits" if x else "16 bits",
+        "ratio": lambda x: round(100 * x),
+        "fraction": lambda x: round(100 * x),
+        "parameters": words.count,
+        "weights GiB": lambda x: round(1024 * x, 1),
+        "p": lambda x: "" if pd.isna(x) else "< 0.001" if x < 0.001 else f"{x:.3f}",
+    }
+    for column in found:
+        if column in worded:
+            found[column] = found[column].map(worded[column])
+        elif found[column].dtype.kind == "f":
+            found[column] = found[column].round(3 if column in costs else 1)
+    return found.rename(columns=NAMES)
+
+
+def judged(experiment: str, table: pd.DataFrame) -> str:
+    """What the paper found that this experiment can tell, and whether it holds here; empty where it claims nothing."""
+    rows = []
+    for claim in FINDINGS:
+        if claim.needs == (experiment,):
+            verdict, evidence = claim.of({experiment: table})
+            against = f"{CONTRADICTED[:1].upper()}{CONTRADICTED[1:]}: {claim.against}" if claim.against else ""
+            rows.append(
+                f'<li><i class="verdict" title="{verdict}">{MARKS[verdict]}</i><div><b>{words.escape(claim.claim)}</b> '
+                f"<small>{words.escape(claim.where)}</small><p><em>{_capital(verdict)}.</em> {words.escape(evidence)}"
+                f"{f'<br>{words.escape(against)}' if against else ''}</p></div></li>"
+            )
+    if not rows:
+        return ""
+    head = words.heading("Does what the paper found hold here?", "Judged by the measurements above alone.")
+    return f'<div class="result">{head}<ul class="verdicts">{"".join(rows)}</ul></div>'
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def contradictions(experiment: str, suspicions: Sequence[str] = ()) -> str:
+    """Which of the paper's points are not to be trusted, and what it says against itself about this."""
+    starts = SAID.get(experiment, ())
+    found = [
+        f"<li><b>{words.escape(x.where)}</b>: “{words.escape(x.says)}” {words.escape(x.but)}</li>"
+        for x in paper.CONTRADICTIONS
+        if x.where.startswith(starts)
+    ] if starts else []  # fmt: skip
+    marked = "".join(f"<li>✕ {words.escape(x)}</li>" for x in suspicions)
+    if not found and not marked:
+        return ""
+    head = "<p>Points of the paper marked ✕ are not to be trusted:</p>" if marked else ""
+    tail = f"<summary>Where the paper contradicts itself ({len(found)})</summary><ul>{''.join(found)}</ul>"
+    return f'<div class="suspect">{head}<ul>{marked}</ul>{f"<details>{tail}</details>" if found else ""}</div>'

@@ -1,0 +1,279 @@
+"""Figures of what pruning costs, as pure functions. From an experiment's lines, or from what models at hand answered, to
+Plotly figures; the sentences over them are in `ui.costs`. Colours and grounds as in `ui.plots`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from evaluation.scoring import Record
+from evaluation.statistics import Retention
+from ui.lines import METHOD_LOOKS, X_TITLES, Line, Printed
+from ui.plots import look
+from ui.words import VARIANT_COLOURS, percent, significant
+
+SYMBOLS = {"original": "circle", "pruned": "diamond", "recovered": "triangle-up", "int8": "square"}  # as the chips'
+ZONES = (  # of the ratio in %, as under the slider
+    (0, 30, "safe", "rgba(148, 163, 184, 0.10)"),
+    (30, 50, "tipping", "rgba(242, 166, 90, 0.14)"),
+    (50, 66, "extreme", "rgba(194, 65, 12, 0.14)"),
+)
+TICKS = {"ratio": (0, 15, 30, 45, 60), "fraction": (1, 5, 10, 20, 100), "calibration": (1, 2, 5, 10, 20, 50)}
+CROWDED = 4  # lines; above, intervals are told in the hover alone
+MEASURES = {  # of the efficiency table: column → (panel title, whether more of it is better)
+    "weights GiB": ("weights", False),
+    "prefill GFLOPs": ("compute to the first word", False),
+    "first token ms": ("time to the first word", False),
+    "tokens/s": ("words a second", True),
+}
+SCORES_HEIGHT = 440
+GREY = "#808a9a"
+
+
+def experiment(x: str, lines: Sequence[Line], under: Sequence[Printed] = (), bars: dict | None = None) -> go.Figure:
+    """What is kept of the original's score (AVG-%) over column `x`, with 95% intervals; the paper's lines below ours.
+
+    bars: ratio → what is to be reached, 0…1.
+    """
+    figure = go.Figure()
+    for line in under:
+        colour, _, symbol = line.look
+        trusted = [not why for why in line.suspect]
+        figure.add_scatter(
+            x=line.x,
+            y=line.y,
+            name=line.name,
+            mode="lines+markers",
+            opacity=0.5,
+            line=dict(color=colour, width=5, dash="solid"),
+            marker=dict(size=10, symbol=[f"{symbol}" if ok else "x-thin-open" for ok in trusted], color=colour,
+                        line=dict(color=colour, width=[0 if ok else 2.5 for ok in trusted])),
+            hovertext=line.told,
+            hoverinfo="text",
+        )  # fmt: skip
+    for line in lines:
+        colour, dash, symbol = line.look
+        show = len(lines) <= CROWDED and bool(np.isfinite(line.low).all())
+        figure.add_scatter(
+            x=line.x,
+            y=line.y,
+            name=line.name,
+            mode="lines+markers",
+            line=dict(color=colour, width=2.4, dash=dash),
+            marker=dict(size=9, symbol=list(line.symbols) or symbol, color=colour, line=dict(width=1.6, color=colour)),
+            error_y=dict(array=line.high - line.y, arrayminus=line.y - line.low, visible=show, thickness=1.3, width=4),
+            hovertext=line.told,
+            hoverinfo="text",
+        )
+    for ratio, bar in (bars or {}).items():
+        figure.add_shape(type="line", x0=100 * ratio - 4, x1=100 * ratio + 4, y0=100 * bar, y1=100 * bar,
+                         line=dict(color=VARIANT_COLOURS["recovered"], width=2, dash="dot"))  # fmt: skip
+    look(figure, 400, X_TITLES[x], "kept of the original's score (%)")
+    _ground(figure, x)
+    every = [*lines, *under]
+    top = max([105.0, *(float(np.nanmax(getattr(line, "high", line.y))) for line in every)])
+    figure.update_yaxes(range=[0, top * 1.04], showgrid=True, dtick=20)
+    return _legend(figure)
+
+
+def _ground(figure: go.Figure, x: str) -> None:
+    """The x axis with its zones, and the original's 100%."""
+    figure.add_hline(y=100, line=dict(color=VARIANT_COLOURS["original"], width=1.2, dash="dot"))
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="right", y=100, yanchor="top", text="the original", showarrow=False
+    )
+    if x == "ratio":
+        for start, end, name, colour in ZONES:
+            figure.add_vrect(x0=start, x1=end, fillcolor=colour, line_width=0, layer="below")
+            figure.add_annotation(x=(start + end) / 2, y=1, yref="paper", yanchor="top", text=name, showarrow=False)
+        figure.update_xaxes(range=[-2, 66], tickvals=TICKS[x])
+    else:
+        ends = np.log10([TICKS[x][0], TICKS[x][-1]])
+        figure.update_xaxes(type="log", tickvals=TICKS[x], range=[ends[0] - 0.08, ends[1] + 0.08], showgrid=True)
+
+
+def _legend(figure: go.Figure, y: float = -0.19) -> go.Figure:
+    """Names under the figure, and of the mode bar only the picture's download."""
+    figure.update_layout(
+        showlegend=True,
+        legend=dict(orientation="h", y=y, yanchor="top", x=0, xanchor="left", font=dict(size=12), itemclick="toggle"),
+        margin=dict(t=26),
+        modebar=dict(remove=["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"],
+                     bgcolor="rgba(0,0,0,0)", color=GREY, activecolor=VARIANT_COLOURS["pruned"]),
+    )  # fmt: skip
+    return figure
+
+
+def efficiency(table: pd.DataFrame) -> go.Figure:
+    """A panel a measure, in % of the original, over the ratio: a line a method."""
+    measures = [x for x in MEASURES if x in table]
+    figure = make_subplots(
+        -(-len(measures) // 2), 2, subplot_titles=[_panel(x) for x in measures], vertical_spacing=0.2,
+        horizontal_spacing=0.13,
+    )  # fmt: skip
+    dense = table[table["ratio"] == 0].iloc[0]
+    for i, column in enumerate(measures):
+        for method, (colour, dash, symbol) in METHOD_LOOKS.items():
+            rows = table[(table["method"] == method) | (table["ratio"] == 0)].sort_values("ratio")
+            if len(rows) < 2:
+                continue
+            kept = 100 * rows[column] / dense[column]
+            figure.add_scatter(
+                x=100 * rows["ratio"],
+                y=kept,
+                name=method,
+                legendgroup=method,
+                showlegend=i == 0,
+                mode="lines+markers",
+                line=dict(color=colour, width=2.4, dash=dash),
+                marker=dict(size=8, symbol=symbol, color=colour),
+                hovertext=[
+                    f"<b>{method}, {percent(r)} removed</b><br>{MEASURES[column][0]}: {significant(k)}% of the "
+                    f"original's<br>{_quantity(column, dense[column])} → {_quantity(column, v)}"
+                    for r, k, v in zip(rows["ratio"], kept, rows[column], strict=True)
+                ],
+                hoverinfo="text",
+                row=i // 2 + 1,
+                col=i % 2 + 1,
+            )
+    look(figure, 470, "", "")
+    figure.add_hline(y=100, line=dict(color=VARIANT_COLOURS["original"], width=1.2, dash="dot"))
+    figure.update_xaxes(range=[-3, 64], tickvals=TICKS["ratio"])
+    figure.update_xaxes(title=dict(text="removed (%)"), row=-(-len(measures) // 2))
+    figure.update_yaxes(title=dict(text="of the original (%)"), col=1)
+    figure.update_yaxes(showgrid=True, rangemode="tozero")
+    return _legend(figure, -0.14)
+
+
+def _panel(column: str) -> str:
+    name, more = MEASURES[column]
+    return f"{name} ({'more' if more else 'less'} is better)"
+
+
+def _quantity(column: str, value: float) -> str:
+    number, unit = value, column.split()[-1]
+    if unit == "GiB" and value < 1:
+        number, unit = 1024 * value, "MiB"
+    return f"{significant(number)} {unit}"
+
+
+def answers(variants: Sequence[str], records: Sequence[Sequence[Record]]) -> go.Figure:
+    """Which of a few questions each variant answers right: a row a question, ● right and ✕ wrong. records: (V, N)."""
+    figure, asked = go.Figure(), records[0]
+    for right, symbol, colour, name in (
+        (True, "circle", VARIANT_COLOURS["recovered"], "right"),
+        (False, "x-thin-open", VARIANT_COLOURS["pruned"], "wrong"),
+    ):
+        found = [(v, i, r) for v, rows in enumerate(records) for i, r in enumerate(rows) if r.right is right]
+        figure.add_scatter(
+            x=[v for v, _, _ in found],
+            y=[i for _, i, _ in found],
+            name=name,
+            mode="markers",
+            marker=dict(symbol=symbol, size=11, color=colour, line=dict(color=colour, width=2.2)),
+            hovertext=[
+                f"<b>{r.question}</b><br>{variants[v]} says: {r.answer or 'nothing'}<br>True is: {r.truth}"
+                for v, _, r in found
+            ],
+            hoverinfo="text",
+        )
+    look(figure, 28 * len(asked) + 90, "", "")
+    figure.update_xaxes(tickvals=list(range(len(variants))), ticktext=list(variants), side="top",
+                        range=[-0.5, len(variants) - 0.5])  # fmt: skip
+    figure.update_yaxes(tickvals=list(range(len(asked))), ticktext=[_short(x.question) for x in asked],
+                        range=[len(asked) - 0.5, -0.5], showgrid=True, automargin=True)  # fmt: skip
+    return _legend(figure, -0.02).update_layout(margin=dict(t=30))
+
+
+def _short(text: str, longest: int = 26) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+# --- models at hand ---
+
+
+def scores(rows: pd.DataFrame) -> go.Figure:
+    """Right answers in %, a row a task and the average on top: a mark a variant, joined by a line.
+
+    rows: task, kind, title, score (0…100), right, asked; tasks in order, the average first.
+    """
+    tasks = list(dict.fromkeys(rows["task"]))
+    figure = go.Figure()
+    for task, part in rows.groupby("task", sort=False):
+        figure.add_scatter(
+            x=[part["score"].min(), part["score"].max()], y=[tasks.index(task)] * 2, mode="lines", hoverinfo="skip",
+            showlegend=False, line=dict(color="rgba(128, 138, 154, 0.45)", width=3),
+        )  # fmt: skip
+    shift = _apart(rows["kind"])
+    for kind, part in rows.groupby("kind", sort=False):
+        figure.add_scatter(
+            x=part["score"],
+            y=[tasks.index(x) + shift[kind] for x in part["task"]],
+            name=part["title"].iloc[0],
+            mode="markers",
+            marker=_mark(kind),
+            hovertext=[
+                f"<b>{x.title}, {x.task}</b><br>{x.score:.1f}% right"
+                + (f": {x.right} of {x.asked} questions" if x.asked else "")
+                for x in part.itertuples()
+            ],
+            hoverinfo="text",
+        )
+    look(figure, SCORES_HEIGHT, "questions answered right (%)", "")
+    _rows(figure, tasks)
+    figure.add_hline(y=0.5, line=dict(color="rgba(128, 138, 154, 0.5)", width=1))
+    figure.update_xaxes(range=[-3, 103], showgrid=True, dtick=20)
+    return _legend(figure, -0.15).update_layout(margin=dict(t=8))
+
+
+def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
+    """What each variant keeps of the original's score, with its 95% interval, a row a group of questions.
+
+    kept: group → kind → (title, retention); in their order.
+    """
+    groups = list(kept)
+    figure = go.Figure()
+    shift = _apart([kind for part in kept.values() for kind in part])
+    for kind in shift:
+        found = [(i, *kept[group][kind]) for i, group in enumerate(groups) if kind in kept[group]]
+        figure.add_scatter(
+            x=[x.percent for _, _, x in found],
+            y=[i + shift[kind] for i, _, _ in found],
+            name=found[0][1],
+            mode="markers",
+            marker=_mark(kind),
+            error_x=dict(
+                array=[x.high - x.percent for _, _, x in found], arrayminus=[x.percent - x.low for _, _, x in found],
+                thickness=1.6, width=4, color=VARIANT_COLOURS[kind],
+            ),
+            hovertext=[
+                f"<b>{title}, {groups[i]}</b><br>keeps {x.percent:.1f}% of the original's score "
+                f"(95%: {x.low:.1f} to {x.high:.1f}%)"
+                for i, title, x in found
+            ],
+            hoverinfo="text",
+        )  # fmt: skip
+    look(figure, SCORES_HEIGHT, "kept of the original's score (%)", "")
+    _rows(figure, groups)
+    figure.add_vline(x=100, line=dict(color=VARIANT_COLOURS["original"], width=1.4, dash="dot"))
+    figure.update_xaxes(rangemode="tozero", showgrid=True)
+    return _legend(figure, -0.15).update_layout(margin=dict(t=8))
+
+
+def _apart(kinds: Sequence[str]) -> dict[str, float]:
+    """How far each kind's marks stand from the middle of their row, so that none hides another."""
+    kinds = list(dict.fromkeys(kinds))
+    return {kind: 0.2 * (i - (len(kinds) - 1) / 2) for i, kind in enumerate(kinds)}
+
+
+def _mark(kind: str) -> dict:
+    return dict(symbol=SYMBOLS[kind], size=12, color=VARIANT_COLOURS[kind], line=dict(width=0))
+
+
+def _rows(figure: go.Figure, names: Sequence[str]) -> None:
+    """One row a name, the first on top."""
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=list(names), range=[len(names) - 0.5, -0.5],
+                        automargin=True)  # fmt: skip

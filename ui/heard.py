@@ -1,0 +1,254 @@
+"""What several models answered to the same questions. Scores and what is kept, with how sure that is, and single
+records to leaf through. Plain data in, tables and small HTML fragments out; nothing of Gradio.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from evaluation import statistics
+from evaluation.scoring import FORMATS, Record, Report
+from evaluation.statistics import Retention
+from evaluation.suites import suite_of
+from ui import words
+
+AVERAGE = "AVG, every task alike"
+FILTERS = {
+    "all": "Every question",
+    "lost": "Original right, other wrong",
+    "won": "Original wrong, other right",
+    "differ": "Answers differ",
+}
+EVERY_TASK = "every task"
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """One variant's answers. Of several that are compared, the first is the original's."""
+
+    kind: str  # its colour: "original", "pruned", "recovered" or "int8"
+    title: str
+    report: Report
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """(N,) bool."""
+        return np.array([x.right for x in self.report.records])
+
+    @cached_property
+    def tasks(self) -> np.ndarray:
+        """(N,) names."""
+        return np.array([x.task for x in self.report.records])
+
+    @cached_property
+    def formats(self) -> np.ndarray:
+        """(N,) names."""
+        return np.array([x.format for x in self.report.records])
+
+
+def rows(heard: Sequence[Heard]) -> pd.DataFrame:
+    """A row a variant and task, the average's first: task, kind, title, score (0…100), right, asked."""
+    found = []
+    for task in (AVERAGE, *heard[0].report.scores):
+        for x in heard:
+            mine = x.tasks == task
+            score = x.report.average if task == AVERAGE else x.report.scores[task]
+            found.append((task, x.kind, x.title, 100 * score, int(x.right[mine].sum()), int(mine.sum())))
+    return pd.DataFrame(found, columns=["task", "kind", "title", "score", "right", "asked"])
+
+
+def groups(heard: Sequence[Heard]) -> dict[str, np.ndarray]:
+    """Questions by what they ask for, (N,) bool each: all, then the formats and demands that there are several of."""
+    first = heard[0]
+    reasoning = {x.name for x in suite_of(first.report.suite).tasks if x.reasoning}
+    heavy = np.isin(first.tasks, list(reasoning))
+    formats = {x: first.formats == x for x in FORMATS}
+    demands = {"reasoning-heavy tasks": heavy, "other tasks": ~heavy}
+    found = {"all questions (AVG-%)": np.ones(len(first.tasks), bool)}
+    for part in (formats, demands):
+        if sum(x.any() for x in part.values()) > 1:
+            found |= {name: x for name, x in part.items() if x.any()}
+    return found
+
+
+def kept(heard: Sequence[Heard]) -> dict[str, dict[str, tuple[str, Retention]]]:
+    """Group of questions → kind → (title, what it keeps of the original's score); not where that is zero.
+
+    A format's score is its share of right answers; every other group's is the mean over its tasks, as AVG is.
+    """
+    first, found = heard[0], {}
+    for name, mine in groups(heard).items():
+        if not first.right[mine].any():
+            continue
+        tasks = np.zeros(mine.sum(), int) if name in FORMATS else first.tasks[mine]
+        found[name] = {
+            x.kind: (x.title, statistics.retention(x.right[mine], first.right[mine], tasks)) for x in heard[1:]
+        }
+    return found
+
+
+def finding(heard: Sequence[Heard]) -> str:
+    """What the scores show, in one sentence: about the pruned variant, or the last that there is."""
+    first = heard[0]
+    if len(heard) == 1:
+        weakest = min(first.report.scores, key=first.report.scores.get)
+        return (
+            f"The original answers {words.percent(round(first.report.average, 3))} right; {weakest} is the hardest, at "
+            f"{words.percent(round(first.report.scores[weakest], 3))}"
+        )
+    other = next((x for x in heard if x.kind == "pruned"), heard[-1])
+    before, now = first.report.scores, other.report.scores
+    worst = min(now, key=lambda x: now[x] - before[x])
+    if now[worst] >= before[worst]:
+        return f"{other.title} does no worse than the original on any task"
+    fell = f"{words.percent(round(before[worst], 3))} to {words.percent(round(now[worst], 3))}"
+    return f"{other.title} loses most on {worst}, from {fell}"
+
+
+def kept_finding(found: dict[str, dict[str, tuple[str, Retention]]]) -> str:
+    """Which kind of question suffers most, in one sentence."""
+    parts = {name: x for name, x in found.items() if name != next(iter(found), None)}
+    told = {name: next(iter(x.values()))[1].percent for name, x in parts.items() if x}
+    if not told:
+        return "How sure what is kept is"
+    worst, best = min(told, key=told.get), max(told, key=told.get)
+    if told[worst] == told[best]:
+        return f"Every kind of question keeps {told[worst]:.0f}%"
+    return f"What suffers most: {worst} ({told[worst]:.0f}% kept); least: {best} ({told[best]:.0f}%)"
+
+
+def cards(heard: Sequence[Heard]) -> str:
+    """A card a variant: its score, what it keeps of the original's, and whether that could be chance."""
+    first = heard[0]
+    return f'<div class="cards scored">{"".join(_card(x, first) for x in heard)}</div>'
+
+
+def _card(x: Heard, first: Heard) -> str:
+    chip = words.chip(x.kind, x.title)
+    right = f"{100 * x.report.average:.1f}% of the questions right"
+    low, high = statistics.interval(x.right, x.tasks)
+    if x is first:
+        said = f"95%: {100 * low:.1f} to {100 * high:.1f}%"
+        return _laid(chip, f"{100 * x.report.average:.1f}%", "right (AVG)", said, f"of {len(x.right):,} questions")
+    if not first.right.any():
+        return _laid(chip, f"{100 * x.report.average:.1f}%", "right (AVG)", "the original has nothing right", "")
+    share = statistics.retention(x.right, first.right, x.tasks)
+    return _laid(
+        chip,
+        f"{share.percent:.1f}%",
+        "kept (AVG-%)",
+        f"95%: {share.low:.1f} to {share.high:.1f}% · {right}",
+        significance(x, first),
+    )
+
+
+def _laid(chip: str, number: str, unit: str, first: str, second: str) -> str:
+    return (
+        f'<div class="card">{chip}<p class="now"><b>{number}</b> <small>{unit}</small></p>'
+        f'<p class="was"><span>{first}</span><span>{second}</span></p></div>'
+    )
+
+
+def significance(x: Heard, first: Heard) -> str:
+    """Whether a difference from the original could be chance, in words."""
+    if (x.right == first.right).all():
+        return "right and wrong just where the original is"
+    test = statistics.paired(x.right, first.right, first.tasks)
+    p = f"p = {words.significant(test.p, 2)}" if test.p >= 0.001 else "p < 0.001"
+    if test.p >= 0.05:
+        return f"could be chance ({p})"
+    return f"{'worse' if test.difference < 0 else 'better'} beyond chance ({p})"
+
+
+def table(heard: Sequence[Heard]) -> pd.DataFrame:
+    """Right answers in %, a row a task, then formats and demands; a column a variant, and each one's change."""
+    wide = rows(heard).pivot(index="task", columns="kind", values="score")
+    wide = wide.loc[[AVERAGE, *heard[0].report.scores]]
+    for name, mine in groups(heard).items():
+        if mine.all():
+            continue
+        for x in heard:
+            score = x.report.by_format()[name] if name in FORMATS else _mean_over_tasks(x, mine)
+            wide.loc[name, x.kind] = 100 * score
+    found = pd.DataFrame({"questions about": wide.index})
+    for x in heard:
+        found[x.title] = wide[x.kind].to_numpy().round(1)
+    for x in heard[1:]:
+        found[f"{x.title}: change"] = (wide[x.kind] - wide["original"]).to_numpy().round(1)
+    return found
+
+
+def _mean_over_tasks(x: Heard, mine: np.ndarray) -> float:
+    names = set(x.tasks[mine])
+    return sum(x.report.scores[name] for name in names) / len(names)
+
+
+# --- one by one ---
+
+
+def chosen(heard: Sequence[Heard], which: str, other: int, task: str) -> list[int]:
+    """Places of the records that a filter lets through; it compares the first with heard[other]."""
+    first, second = heard[0].report.records, heard[min(other, len(heard) - 1)].report.records
+    passes = {
+        "all": lambda a, b: True,
+        "lost": lambda a, b: a.right and not b.right,
+        "won": lambda a, b: b.right and not a.right,
+        "differ": lambda a, b: a.answer != b.answer,
+    }[which]
+    pairs = enumerate(zip(first, second, strict=True))
+    return [i for i, (a, b) in pairs if passes(a, b) and task in (EVERY_TASK, a.task)]
+
+
+def listed(heard: Sequence[Heard], places: Sequence[int]) -> pd.DataFrame:
+    """A row a record: number, task, question, truth, and each variant's answer (in brackets: how likely the
+    truth is to it).
+    """
+    records = [[x.report.records[i] for x in heard] for i in places]
+    columns = ["#", "task", "question", "true answer"]
+    data = [[i + 1, r[0].task, r[0].question, r[0].truth] for i, r in zip(places, records, strict=True)]
+    found = pd.DataFrame(data, columns=columns)
+    for v, x in enumerate(heard):
+        found[x.title] = [_said(r[v]) for r in records]
+    return found
+
+
+def written(heard: Sequence[Heard], places: Sequence[int]) -> pd.DataFrame:
+    """The same for a file: answers, whether they are right, and the truth's probability in columns of their own."""
+    found = pd.DataFrame([(r.id, r.task, r.question, r.truth) for r in (heard[0].report.records[i] for i in places)],
+                         columns=["id", "task", "question", "truth"])  # fmt: skip
+    for x in heard:
+        records = [x.report.records[i] for i in places]
+        found[x.title] = [r.answer for r in records]
+        found[f"{x.title}: right"] = [r.right for r in records]
+        found[f"{x.title}: probability of the truth"] = [r.probability for r in records]
+    return found
+
+
+def _said(record: Record) -> str:
+    held = "" if record.probability is None else f" ({100 * record.probability:.0f}%)"
+    return f"{'✓' if record.right else '✗'} {record.answer or '–'}{held}"
+
+
+def detail(heard: Sequence[Heard], place: int) -> str:
+    """One question with everybody's answer, and how likely each held the true one."""
+    first = heard[0].report.records[place]
+    answers = "".join(_answer(x, x.report.records[place]) for x in heard)
+    return (
+        f'<div class="record"><h4>{words.escape(first.question)}</h4>'
+        f"<p>True: <b>{words.escape(first.truth)}</b> <small>{words.escape(first.task)}</small></p>{answers}</div>"
+    )
+
+
+def _answer(x: Heard, record: Record) -> str:
+    mark = "right" if record.right else "wrong"
+    likely = ""
+    if record.probability is not None:
+        likely = (
+            f"<small>gives the true answer {100 * record.probability:.0f}%</small>"
+            f'<div class="meter"><i style="width:{100 * record.probability:.1f}%"></i></div>'
+        )
+    said = words.escape(record.answer) or "<em>nothing</em>"
+    return f'<div class="said said-{x.kind} {mark}">{words.chip(x.kind, x.title)}<p>{said}</p>{likely}</div>'

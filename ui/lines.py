@@ -1,0 +1,206 @@
+"""An experiment's table as lines, over the paper's own. Which rows make one, and how it looks; no Plotly."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from evaluation import paper
+from evaluation.experiments import COMBINATIONS, EXPERIMENTS
+from ui.words import VARIANT_COLOURS, percent, significant
+
+METHOD_LOOKS = {"widthwise": ("#ea7317", "solid", "circle"), "layerwise": ("#2f7fd6", "dash", "diamond")}
+RATIO_LOOKS = {
+    0.15: ("#94a3b8", "solid", "circle"),
+    0.30: ("#55657c", "dash", "square"),
+    0.45: ("#f2a65a", "dot", "diamond"),
+    0.60: ("#c2410c", "dashdot", "triangle-up"),
+}  # colours of the slider's zones
+LOSS_COLOURS = ("#64748b", "#2f7fd6", "#0f9f8f", "#8b5cf6", "#c026d3", "#b7791f", "#16a34a", "#ea7317", "#dc2626")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "cross", "pentagon", "hexagram")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+X_TITLES = {
+    "ratio": "share of the language model removed (%)",
+    "fraction": "share of the training data used (%)",
+    "calibration": "samples that importance is judged on",
+}
+FAMILIES = {  # a decoder's family → the paper's model of that family
+    "llama": "LLaVA-v1.5-7B",
+    "phi3": "Mini-InternVL-Chat-4B-V1-5",
+    "phi": "Bunny-v1.0-3B",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points that belong together; all fields but name and look have one entry a point. x as drawn, y in % of dense."""
+
+    name: str
+    look: tuple[str, str, str]  # colour, dash, symbol
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    told: tuple[str, ...]  # hover sentences
+    symbols: tuple[str, ...] = ()  # where points of one line differ
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A line of the paper's. `under` is the name of ours that it belongs to."""
+
+    under: str
+    name: str
+    look: tuple[str, str, str]
+    x: np.ndarray
+    y: np.ndarray
+    suspect: tuple[str, ...]
+    told: tuple[str, ...] = field(default=())
+
+
+def axis(experiment: str) -> str:
+    """The column that is the x axis."""
+    return EXPERIMENTS[experiment].columns[-1]
+
+
+def ours(experiment: str, table: pd.DataFrame) -> list[Line]:
+    """A line a combination of all columns but the last; over ratios each begins at the model before pruning."""
+    x = axis(experiment)
+    if table.empty or "AVG-%" not in table:
+        return []
+    columns = [] if experiment == "practice" else list(EXPERIMENTS[experiment].columns[:-1])
+    rows, found = table[table["ratio"] > 0], []
+    for values, part in rows.groupby(columns, sort=False) if columns else [((), rows)]:
+        about = dict(zip(columns, values, strict=True))
+        if x == "ratio":
+            part = pd.concat([_before(table, about), part])
+        found.append(_line(experiment, about, part.sort_values(x), x))
+    return found
+
+
+def _before(table: pd.DataFrame, about: dict[str, Hashable]) -> pd.DataFrame:
+    """The row of the model that nothing was removed from, asked as this line's rows were."""
+    rows = table[table["ratio"] == 0]
+    for column in ("images", "int8"):
+        if column in about:
+            rows = rows[rows[column] == about[column]]
+    return rows.head(1)
+
+
+def _line(experiment: str, about: dict, rows: pd.DataFrame, x: str) -> Line:
+    name, look = _appearance(experiment, about)
+    methods = rows["method"] if experiment == "practice" else ()
+    told = tuple(_sentence(name, row, x) for row in rows.to_dict("records"))
+    scale = 1 if x == "calibration" else 100
+    values = (rows[c].to_numpy(float) for c in ("AVG-%", "low", "high"))
+    symbols = tuple(METHOD_LOOKS.get(m, ("", "", "circle"))[2] for m in methods)
+    return Line(name, look, scale * rows[x].to_numpy(float), *values, told, symbols)
+
+
+def _appearance(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]]:
+    """Name and look. The first column gives the colour, the second dash and symbol."""
+    if experiment == "practice":
+        return "healed as the paper advises", (VARIANT_COLOURS["recovered"], "solid", "circle")
+    if experiment == "int8":
+        return ("8 bits", (VARIANT_COLOURS["int8"], "dash", "square")) if about["int8"] else (
+            "16 bits", (VARIANT_COLOURS["recovered"], "solid", "circle"))  # fmt: skip
+    if experiment == "losses":
+        i = COMBINATIONS.index(about["losses"]) if about["losses"] in COMBINATIONS else 0
+        return about["losses"].upper().replace("+", " + "), (LOSS_COLOURS[i], DASHES[i % 6], SYMBOLS[i])
+    if experiment == "data":
+        return f"{percent(about['ratio'])} removed", RATIO_LOOKS.get(about["ratio"], ("#64748b", "solid", "circle"))
+    method = about["method"]
+    colour, dash, symbol = METHOD_LOOKS[method]
+    if experiment == "modality":
+        return (f"{method}, with images", (colour, dash, symbol)) if about["images"] else (
+            f"{method}, words alone", (colour, "dot", f"{symbol}-open"))  # fmt: skip
+    if experiment == "parts":
+        return (f"{method}, LoRA", (colour, dash, symbol)) if about["train"] == "lora" else (
+            f"{method}, projector alone", (colour, "dot", f"{symbol}-open"))  # fmt: skip
+    if experiment == "calibration":
+        _, dash, symbol = RATIO_LOOKS.get(about["ratio"], ("", "solid", "circle"))
+        return f"{method}, {percent(about['ratio'])}", (
+            colour,
+            dash,
+            symbol + ("" if method == "widthwise" else "-open"),
+        )
+    if experiment == "healing":
+        return (f"{method}, all the data", (colour, dash, symbol)) if about["fraction"] == 1 else (
+            f"{method}, {percent(about['fraction'])} of the data", (colour, "dot", f"{symbol}-open"))  # fmt: skip
+    return method, (colour, dash, symbol)
+
+
+def _sentence(name: str, row: dict, x: str) -> str:
+    """What a point says."""
+    if row.get("ratio") == 0:
+        at = "before pruning"
+    else:
+        at = {
+            "ratio": f"{percent(row[x])} removed",
+            "fraction": f"{percent(row[x])} of the training data",
+            "calibration": f"{row[x]} sample{'s' if row[x] != 1 else ''}",
+        }[x]
+    kept = f"It keeps {row['AVG-%']:.1f}% of the original's score"
+    if not np.isnan(row["low"]):
+        kept += f" (95%: {row['low']:.1f} to {row['high']:.1f}%)"
+    method = f", {row['method']}" if "healed" in name and row.get("method") != "dense" else ""
+    seeds = f"<br>mean of {row['seeds']} seeds" if row.get("seeds", 1) > 1 else ""
+    return f"<b>{name}{method}, {at}</b><br>{kept}<br>{row['AVG']:.1f}% of the questions right{seeds}"
+
+
+# --- the paper's ---
+
+
+def printed(experiment: str, model: str) -> list[Printed]:
+    """The paper's lines of an experiment on one of its models; none where it prints no numbers."""
+    if experiment == "zero-shot":
+        return [_of_table(experiment, {"method": x}, paper.line(model, x, 2)) for x in METHOD_LOOKS]
+    if experiment == "practice":
+        return [_of_table(experiment, {}, paper.line(model, "", 5))]
+    if model != FAMILIES["llama"]:
+        return []  # Tables 4 and 7 are about LLaVA alone
+    if experiment == "modality":
+        rows, dense = paper.TABLE_4, paper.TABLE_4[0]
+        kept = {
+            True: [100 * r.multimodal / dense.multimodal for r in rows],
+            False: [100 * r.text_only / dense.text_only for r in rows],
+        }
+        why = [r.suspect for r in rows]
+        about = {"method": "widthwise"}
+        return [_stated(experiment, about | {"images": x}, [r.ratio for r in rows], y, why) for x, y in kept.items()]
+    if experiment == "int8":
+        dense = paper.TABLE_7[0].average
+        bits = {x: [r for r in paper.TABLE_7 if (r.bits == 8) == x] for x in (False, True)}
+        return [
+            _stated(experiment, {"int8": x}, [r.ratio for r in rows], [100 * r.average / dense for r in rows])
+            for x, rows in bits.items()
+        ]
+    return []
+
+
+def _of_table(experiment: str, about: dict, line: paper.Line) -> Printed:
+    return _stated(experiment, about, line.ratios, line.retention, line.suspect)
+
+
+def _stated(experiment: str, about: dict, ratios, kept, suspect=()) -> Printed:
+    under, look = _appearance(experiment, about)
+    suspect = suspect or [""] * len(ratios)
+    told = tuple(
+        f"<b>The paper: {under}, {percent(r)} removed</b><br>It keeps {significant(y)}% of the original's score"
+        + (f"<br>Not to be trusted: {why}" if why else "")
+        for r, y, why in zip(ratios, kept, suspect, strict=True)
+    )
+    return Printed(
+        under, f"paper: {under}", look, 100 * np.array(ratios, float), np.array(kept, float), tuple(suspect), told
+    )
+
+
+def suspicions(lines: list[Printed]) -> list[str]:
+    """Each reason not to trust a point once, with the points it is about."""
+    about: dict[str, list[str]] = {}
+    for line in lines:
+        for x, why in zip(line.x, line.suspect, strict=True):
+            if why:
+                about.setdefault(why, []).append(f"{line.under} at {significant(x, 2)}%")
+    return [f"{', '.join(places)}: {why}." for why, places in about.items()]

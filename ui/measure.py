@@ -1,0 +1,106 @@
+"""The Measure tab: what the models at hand score, the paper's experiments, and every single answer. Its three parts
+draw themselves; here is what changes which of them.
+"""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from evaluation.experiments import EXPERIMENTS
+from lvlm.errors import LVLMError
+from ui import measuring
+from ui.browser import Browser, draw_one
+from ui.part import Part, Start
+from ui.replication import Replication
+from ui.scoreboard import Scoreboard
+from ui.workspace import Desk, Desks
+
+
+def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
+    """The content of `tab`, which is worked out once somebody looks at it."""
+    board = Scoreboard()
+    gr.HTML('<h2 class="part">The paper\'s experiments</h2>')
+    paper = Replication()
+    gr.HTML('<h2 class="part">Answer by answer</h2>')
+    answers = Browser()
+
+    def drawing(*parts) -> tuple[list, Callable[[Desk], list]]:
+        outputs = [x for part in parts for x in part.outputs]
+
+        def draw(desk: Desk) -> list:
+            if not desk.measuring.opened or desk.shared is None:
+                return [gr.skip()] * len(outputs)
+            return [x for part in parts for x in part.draw(desk)]
+
+        return outputs, draw
+
+    def on(trigger, function: Callable, inputs: list, *parts, named: bool = False) -> None:
+        """An instant change: `function(desk, *inputs)`, then these parts are drawn; named ones stand in the API."""
+        outputs, draw = drawing(*parts)
+
+        def change(key: str, *values) -> list:
+            desk = desks.at(key)
+            desk.measuring.refusal = ""
+            try:
+                function(desk, *values)
+            except LVLMError as error:
+                desk.measuring.refusal = str(error)
+            return draw(desk)
+
+        change.__doc__, change.__name__ = function.__doc__, function.__name__
+        trigger(
+            change,
+            [desk_key, *inputs],
+            outputs,
+            queue=False,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            api_visibility="public" if named else "private",
+        )
+
+    def open_measure(desk: Desk) -> None:
+        desk.measuring.opened = True
+
+    def choose_questions(desk: Desk, suite: str, per_task: float) -> None:
+        """What the models at hand are asked, and how many questions a task."""
+        desk.measuring.wish.set(suite, per_task)
+
+    def choose_experiment(desk: Desk, name: str, suite: str, per_task: float, seeds: float) -> None:
+        """Which of the paper's experiments is shown, on which suite, with how many questions a task and seeds."""
+        if name not in EXPERIMENTS:
+            raise LVLMError(f'There is no experiment called "{name}": choose {", ".join(EXPERIMENTS)}.')
+        desk.measuring.asked.set(suite, per_task)
+        desk.measuring.experiment = name
+        desk.measuring.seeds = max(1, min(len(measuring.SEEDS), int(seeds or 1)))
+
+    def lay_under(desk: Desk, model: str) -> None:
+        """Lay the lines of one of the paper's models under ours; an empty name takes them away."""
+        desk.measuring.papers = model
+
+    on(tab.select, open_measure, [], board, paper, answers)
+    for i, control in enumerate((board.suite, board.per_task)):
+        on(control.input, choose_questions, [board.suite, board.per_task], board, answers, named=not i)
+    for i, control in enumerate(paper.settings):
+        on(control.input, choose_experiment, paper.settings, paper, answers, named=not i)
+    on(paper.papers.input, lay_under, [paper.papers], paper, named=True)
+    for i, control in enumerate(answers.filters):
+        on(control.input, measuring.look_at, answers.filters, answers, named=not i)
+
+    def choose_record(key: str, choice: gr.SelectData) -> list:
+        """The picture and everybody's answer of the record that was clicked."""
+        return draw_one(desks.at(key), int(choice.row_value[0]) - 1)
+
+    answers.records.select(
+        choose_record, desk_key, answers.one, queue=False, show_progress="hidden", api_visibility="private"
+    )
+
+    def start_scoring(key: str):
+        """Ask every model at hand the questions of the chosen suite."""
+        measuring.score(desks.at(key))
+
+    def start_experiment(key: str):
+        """Measure what the chosen experiment lacks, on the model at hand."""
+        measuring.run_experiment(desks.at(key))
+
+    starts = [Start(board.score.click, start_scoring), Start(paper.run.click, start_experiment)]
+    return Part(*drawing(board, paper, answers), starts)

@@ -1,0 +1,138 @@
+"""The paper's experiments on the Measure tab. Which, what of it is measured, its figure over the paper's own lines, what
+becomes of the paper's findings, and the table; drawn from a desk.
+"""
+
+import gradio as gr
+import pandas as pd
+
+from evaluation.experiments import BARS, EXPERIMENTS, Experiment
+from evaluation.suites import PER_TASK
+from ui import costs, figures, lines, measuring, words
+from ui.files import as_csv
+from ui.inputs import Dial
+from ui.measuring import Found
+from ui.scoreboard import download, plot, suites, table
+from ui.workspace import Desk
+
+PAPERS = [("none", ""), *((x, x) for x in lines.FAMILIES.values())]
+MEASURED = "\N{NO-BREAK SPACE}✓"
+ALONE = ("answers", "healing", "efficiency")  # experiments that nothing of the paper's can be laid under
+
+
+class Replication:
+    """Its components; `outputs` in the order that `draw` fills them."""
+
+    def __init__(self):
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300, elem_classes="slab"):
+                self.experiment = gr.Radio(
+                    _choices(set()),
+                    value="zero-shot",
+                    show_label=False,
+                    container=False,
+                    elem_id="experiment",
+                    elem_classes="list",
+                )
+                with gr.Accordion("More: what is asked, and how much", open=False, elem_id="experiment-more"):
+                    self.suite = suites("experiment-suite")
+                    self.per_task = Dial(
+                        1, PER_TASK, PER_TASK, step=1, buttons=[], label="Questions a task", elem_id="asked-each"
+                    )
+                    self.seeds = Dial(
+                        1,
+                        len(measuring.SEEDS),
+                        1,
+                        step=1,
+                        buttons=[],
+                        label="Seeds",
+                        info="Of calibration and training; each takes as long again",
+                    )
+                said = gr.HTML(elem_id="experiment-said")
+                self.run = gr.Button("Run", variant="primary", size="lg", interactive=False, elem_id="run-experiment")
+            with gr.Column(scale=9, min_width=320):
+                with gr.Column(elem_classes="slab"):
+                    head, figure = gr.HTML(elem_id="experiment-head"), plot("experiment")
+                    self.papers = gr.Radio(
+                        PAPERS, value="", label="The paper's own lines, under ours", elem_id="papers"
+                    )
+                    suspect = gr.HTML(elem_id="suspect")
+                judged = gr.HTML(elem_id="judged")
+        with gr.Accordion("The same as a table", open=False, elem_id="experiment-table-more"):
+            rows = table("experiment-table")
+            csv = download("experiment-csv")
+        self.settings = [self.experiment, self.suite, self.per_task, self.seeds]
+        self.outputs = [*self.settings, said, self.run, head, figure, self.papers, suspect, judged, rows, csv]
+
+    def draw(self, desk: Desk) -> list:
+        wish, one = desk.measuring.asked, EXPERIMENTS[desk.measuring.experiment]
+        found, under = measuring.found(desk), measuring.papers(desk)
+        printed = lines.printed(one.name, under) if under else []
+        missing = found.table.empty
+        return [
+            gr.Radio(_choices(measuring.measured(desk)), value=one.name),
+            wish.suite,
+            wish.per_task,
+            desk.measuring.seeds,
+            words.notice(desk.measuring.refusal, "error") or words.notice(_status(one, found)),
+            gr.Button(_label(found), interactive=bool(found.missing) and not desk.busy),
+            _head(one, found, desk.shared.name),
+            _figure(one.name, found, printed),
+            _switch(one, under if printed else ""),
+            costs.contradictions(one.name, lines.suspicions(printed)),
+            costs.judged(one.name, found.table),
+            None if missing else _rows(one.name, found),
+            gr.DownloadButton(visible=False) if missing else as_csv(found.table, one.name),
+        ]
+
+
+def _choices(measured: set[str]) -> list[tuple[str, str]]:
+    """Title and where the paper has it, with a mark on those that were run on this model."""
+    return [(f"{x.title} ({x.paper}){MEASURED if x.name in measured else ''}", x.name) for x in EXPERIMENTS.values()]
+
+
+def _label(found: Found) -> str:
+    if not found.missing:
+        return "All measured"
+    return "Run" if found.missing == found.total else f"Run the other {found.missing} of {found.total}"
+
+
+def _status(one: Experiment, found: Found) -> str:
+    if not found.missing:
+        return f"All {found.total} measurements are kept: nothing needs to be computed."
+    here = found.total - found.missing
+    kept = f"{here} of {found.total} measurements are kept." if here else f"{found.total} measurements to make."
+    return f"{kept} What is done stays, whatever ends the run.{' Models are trained for it.' if one.trains else ''}"
+
+
+def _head(one: Experiment, found: Found, model: str) -> str:
+    where = f"{one.paper[:1].upper()}{one.paper[1:]}"
+    if found.table.empty:
+        return words.heading(one.title, f"{where}. Not run yet on {model}.")
+    return words.heading(costs.finding(one.name, found.table), f"{where}. {costs.READ[one.name]}")
+
+
+def _figure(name: str, found: Found, printed: list):
+    """None where there is nothing to draw."""
+    if found.table.empty:
+        return figures.experiment(lines.axis(name), [], printed) if printed else None
+    if name == "efficiency":
+        return figures.efficiency(found.table)
+    if name == "answers":
+        return figures.answers(*measuring.said(found.results))
+    bars = BARS if name == "healing" else {}
+    return figures.experiment(lines.axis(name), lines.ours(name, found.table), printed, bars)
+
+
+def _switch(one: Experiment, under: str) -> gr.Radio:
+    """Whose lines can lie under ours; the paper prints the numbers of only some experiments."""
+    choices = [(x, y) for x, y in PAPERS if not y or lines.printed(one.name, y)]
+    why = "" if len(choices) > 1 else costs.NUMBERLESS.format(one.paper)
+    return gr.Radio(choices, value=under, interactive=len(choices) > 1, info=why or None, visible=one.name not in ALONE)
+
+
+def _rows(name: str, found: Found) -> pd.DataFrame:
+    if name != "answers":
+        return costs.shown(name, found.table)
+    variants, records = measuring.said(found.results)
+    told = [[x[0].question, x[0].truth, *(f"{'✓' if y.right else '✗'} {y.answer}" for y in x)] for x in zip(*records)]
+    return pd.DataFrame(told, columns=["question", "true answer", *variants])

@@ -1,0 +1,125 @@
+"""The models at hand on the Measure tab: what is asked of them, their scores and what they keep. Drawn from a desk."""
+
+import gradio as gr
+
+from evaluation.suites import PER_TASK
+from ui import figures, heard, measuring, words
+from ui.files import as_csv
+from ui.inputs import Dial
+from ui.measuring import SUITES
+from ui.workspace import Desk
+
+HOW_TO = {
+    "scores": "A row a task, a mark a model, all asked the same held-out questions.",
+    "kept": "Share of the original's score, by the answer's form and the task's demand. Bars: 95% intervals.",
+}
+
+
+class Scoreboard:
+    """Its components; `outputs` in the order that `draw` fills them."""
+
+    def __init__(self):
+        with gr.Column(elem_classes="slab"):
+            gr.HTML(
+                words.heading(
+                    "What do the models at hand score?", "All answer the same held-out questions, word for word."
+                )
+            )
+            with gr.Row(equal_height=False, elem_classes="asking"):
+                self.suite = suites("suite")
+                self.per_task = Dial(
+                    1,
+                    PER_TASK,
+                    measuring.AT_HAND,
+                    step=1,
+                    buttons=[],
+                    label="Questions a task",
+                    scale=2,
+                    elem_id="per-task",
+                    min_width=200,
+                )
+                self.score = gr.Button(
+                    "Score", variant="primary", interactive=False, elem_id="score", scale=1, min_width=180
+                )
+            said = gr.HTML(elem_id="score-said")
+        cards = gr.HTML(elem_id="score-cards")
+        with gr.Row(equal_height=False, visible=False) as pair:
+            with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+                scores_head, scores = gr.HTML(), plot("scores")
+            with gr.Column(scale=5, min_width=320, elem_classes="slab", visible=False) as kept_slab:
+                kept_head, kept = gr.HTML(), plot("kept")
+        with gr.Accordion("The same as a table", open=False, visible=False, elem_id="scores-more") as more:
+            rows = table("scores-table")
+            csv = download("scores-csv")
+        self.outputs = [self.suite, self.per_task, self.score, said, cards, pair, scores_head, scores, kept_slab]
+        self.outputs += [kept_head, kept, more, rows, csv]
+
+    def draw(self, desk: Desk) -> list:
+        wish, found, todo = desk.measuring.wish, measuring.heard(desk), measuring.unheard(desk)
+        button = gr.Button(_label(desk, todo), interactive=bool(todo) and not desk.busy)
+        said = words.notice(desk.measuring.refusal, "error") or words.notice(_hint(desk, todo, bool(found)))
+        drawn = [wish.suite, wish.per_task, button, said]
+        if not found:
+            nothing = ["", gr.Row(visible=False), "", None, gr.Column(visible=False), "", None]
+            return [*drawn, *nothing, gr.Accordion(visible=False), None, gr.DownloadButton(visible=False)]
+        shares, rows = heard.kept(found), heard.table(found)
+        compared = len(found) > 1 and bool(shares)
+        return [
+            *drawn,
+            heard.cards(found),
+            gr.Row(visible=True),
+            words.heading(heard.finding(found), HOW_TO["scores"]),
+            figures.scores(heard.rows(found)),
+            gr.Column(visible=compared),
+            words.heading(heard.kept_finding(shares), HOW_TO["kept"]) if compared else "",
+            figures.retained(shares) if compared else None,
+            gr.Accordion(visible=True),
+            rows,
+            as_csv(rows, f"scores-{wish.suite}"),
+        ]
+
+
+def suites(name: str) -> gr.Radio:
+    """Which questions."""
+    choices = [(title, x) for x, title in SUITES.items()]
+    return gr.Radio(choices, value="scenes", label="Asked about", elem_id=name, min_width=280, scale=3)
+
+
+def plot(name: str) -> gr.Plot:
+    """A figure whose picture can be downloaded."""
+    return gr.Plot(show_label=False, container=False, elem_id=f"plot-{name}", elem_classes=["figure", "picture"])
+
+
+def table(name: str, **options) -> gr.Dataframe:
+    """A table to read."""
+    return gr.Dataframe(
+        interactive=False,
+        show_label=False,
+        elem_id=name,
+        max_height=420,
+        buttons=["fullscreen"],
+        datatype="auto",
+        **options,
+    )
+
+
+def download(name: str) -> gr.DownloadButton:
+    """The button under a table."""
+    return gr.DownloadButton("Download as CSV", size="sm", elem_id=name, visible=False)
+
+
+def _label(desk: Desk, todo: list) -> str:
+    if not todo:
+        return "Scored"
+    if len(todo) == 1:
+        return "Score the original" if todo[0].kind == "original" else f"Score the {todo[0].kind} one"
+    return f"Score {'all' if len(todo) == len(list(desk.variants)) else 'the other'} {len(todo)}"
+
+
+def _hint(desk: Desk, todo: list, some: bool) -> str:
+    if desk.pruned is None:
+        return "Only the original is at hand: prune it first, to see what that costs."
+    if some and todo:
+        names = " and ".join(f"“{x.title}”" for x in todo)
+        return f"{names} came later: score again to compare."
+    return ""
