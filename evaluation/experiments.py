@@ -18,7 +18,8 @@ SIZES = (1, 2, 5, 10, 20, 50)
 COMBINATIONS = ("sft", "kl", "rkl", "l2", "sft+kl", "sft+rkl", "sft+l2", "sft+l2+kl", "sft+l2+rkl")
 BEST = {0.15: "layerwise", 0.30: "layerwise", 0.45: "widthwise", 0.60: "widthwise"}  # the paper's choice (Table 5)
 # ratio → updates and learning rate of the longer trainings: the less is gone, the less may be shaken
-HEALED = {0.15: (120, 2e-4), 0.30: (240, 5e-4), 0.45: (400, 1e-3), 0.60: (500, 1e-3)}
+HEALED = {0.15: (60, 2e-4), 0.30: (160, 5e-4), 0.45: (250, 1e-3), 0.60: (350, 1e-3)}
+FEW_UPDATES = {0.15: 60, 0.30: 160, 0.45: 800}  # with few samples, which take more looks at each
 HEALED_POOL, FEW = 16000, 0.05  # at two cores' pace ten minutes see about so many samples once
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
 FEW_BAR = 0.95  # of it with 5% of the samples, up to 45%
@@ -128,8 +129,7 @@ def _answers(grid: Grid, seed: int) -> list[Cell]:
 def healing_recipe(grid: Grid, ratio: float, **more) -> Recipe:
     """The recipe that heals best of those tried: all decoder weights, SFT + KL + L2, for minutes instead of seconds."""
     steps, rate = HEALED[ratio]
-    few = more.get("fraction", 1.0) < 0.1  # which takes more looks at each sample
-    given = {"learning_rate": rate, "temperature": 1.0, "steps": 2 * steps if few else steps}
+    given = {"learning_rate": rate, "temperature": 1.0, "steps": steps}
     return grid.recipe("sft+kl+l2", "full", **given | more)
 
 
@@ -137,9 +137,9 @@ def _healing(grid: Grid, seed: int) -> list[Cell]:
     ratios = [x for x in grid.ratios if x in HEALED]
     whole = [grid.cell(m, x, healing_recipe(grid, x), seed, pool=HEALED_POOL) for x in ratios for m in grid.methods]
     few = [
-        grid.cell(method, x, healing_recipe(grid, x, fraction=FEW), seed, pool=HEALED_POOL)
+        grid.cell(method, x, healing_recipe(grid, x, fraction=FEW, steps=FEW_UPDATES[x]), seed, pool=HEALED_POOL)
         for x in ratios
-        if x < 0.5
+        if x in FEW_UPDATES
         for method in grid.methods
     ]
     return [grid.cell(), *whole, *few]
