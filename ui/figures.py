@@ -1,4 +1,4 @@
-"""Figures of what pruning costs, as pure functions. From an experiment's lines, or from what models at hand answered, to
+"""Figures of what pruning costs, as pure functions. From an experiment's lines, or what models at hand answered, to
 Plotly figures; the sentences over them are in `ui.costs`. Colours and grounds as in `ui.plots`.
 """
 

@@ -1,5 +1,5 @@
-"""The paper's experiments on the Measure tab. Which, what of it is measured, its figure over the paper's own lines, what
-becomes of the paper's findings, and the table; drawn from a desk.
+"""The paper's experiments on the Measure tab. Which, what of it is measured, its figure over the paper's own lines, and
+what becomes of the paper's findings, and the table; drawn from a desk.
 """
 
 import gradio as gr
