@@ -10,12 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate import Accelerator
 from PIL import Image
 from tqdm import tqdm
 
+from evaluation.paper import average
 from lvlm import LVLMError, load
 
 NAME = "prunoscope"
@@ -32,7 +34,7 @@ PAPER = {  # column: lmms-eval's task, its metric with the filter before it, and
     "DocVQA": ("docvqa_val", "anls,none", 100),
     "GQA": ("gqa", "exact_match,none", 100),
 }
-JUDGES = {"openai": "OPENAI_API_KEY", "async_openai": "OPENAI_API_KEY", "azure": "AZURE_API_KEY"}  # kind → its key
+JUDGES = {"openai": "OPENAI_API_KEY", "async_openai": "OPENAI_API_KEY", "azure": "AZURE_API_KEY"}  # $API_TYPE → key
 
 
 def columns(results: Mapping[str, Mapping]) -> dict[str, float]:
@@ -61,6 +63,13 @@ def read_results(path: str | os.PathLike) -> dict[str, float]:
         raise LVLMError(f"{path} is not a results file of lmms-eval: please give its …_results.json.") from error
 
 
+def row(found: Mapping[str, float]) -> str:
+    """Columns as a Markdown table; with AVG where all nine are there."""
+    cells = {**found, "AVG": average(found)} if len(found) == len(PAPER) else found
+    lines = [cells, ["---"] * len(cells), [f"{x:.2f}" for x in cells.values()]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 class Answers:
     """What lmms-eval asks of a model, answered by an LVLM: greedily, in batches of questions of similar length."""
 
@@ -74,10 +83,13 @@ class Answers:
         quantization: str | None = None,
         longest: int = 1024,
     ):
-        """pretrained: what `load` takes. longest: tokens of an answer, whatever a task allows."""
+        """pretrained, quantization: as `load` takes them. longest: tokens of an answer, whatever a task allows.
+
+        The values come from --model_args, --batch_size and --device of lmms-eval's command line.
+        """
         super().__init__()
         if device is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            device = PartialState().device  # under `accelerate launch` each process has its own
+            device = Accelerator().device  # under `accelerate launch` each process has its own
         self.model = load(str(pretrained), quantization=quantization, device=device)
         self.batch_size, self.longest = int(batch_size), int(longest)
 
@@ -159,24 +171,31 @@ def __getattr__(name: str):
     return Model
 
 
-def run(model: str, out: str | os.PathLike, tasks: Sequence[str], options: Sequence[str] = ()) -> dict | None:
+def run(
+    model: str, out: str | os.PathLike, tasks: Sequence[str], options: Sequence[str] = (), quantization: str = ""
+) -> dict | None:
     """lmms-eval's own runner on a model: its results, which it also writes below `out`; None in helper processes.
 
-    options: of lmms-eval's command line, such as ["--batch_size", "8"].
-    Raises LVLMError where MathVista's judge has no key, and for what `load` refuses.
+    options: of lmms-eval's command line, such as ["--limit", "20"].
+    Raises LVLMError without lmms-eval, where MathVista's judge has no key, and for what `load` refuses.
     """
-    key = JUDGES.get(os.environ.get("API_TYPE", "openai"))
-    if key and key not in os.environ and any(x.startswith("mathvista") for x in tasks):
+    key = JUDGES.get(os.environ.get("API_TYPE", "openai").lower())
+    if key and not os.environ.get(key) and any(x.startswith("mathvista") for x in tasks):
         raise LVLMError(
             f"MathVista's answers are read by a language model: please set {key}, or leave it out with --tasks."
         )
+    if "," in model:
+        raise LVLMError(f"lmms-eval cannot be told of a model with a comma in its name: please rename {model}.")
+    if not find_spec("lmms_eval"):
+        raise LVLMError("lmms-eval has its own environment: please run `make lmms`, and this by .venv-lmms/bin/python.")
     from lmms_eval.__main__ import cli_evaluate_single, parse_eval_args
     from lmms_eval.models import MODEL_REGISTRY_V2
     from lmms_eval.models.registry_v2 import ModelManifest
 
     MODEL_REGISTRY_V2.register_manifest(ModelManifest(NAME, simple_class_path="evaluation.lmms.Model"))
-    words = ["--model", NAME, "--model_args", f"pretrained={model}", "--tasks", ",".join(tasks)]
-    words += ["--include_path", str(TASKS), "--output_path", str(out), "--log_samples", *options]
+    about = f"pretrained={model}" + (f",quantization={quantization}" if quantization else "")
+    words = ["--model", NAME, "--model_args", about, "--tasks", ",".join(tasks), "--include_path", str(TASKS)]
+    words += ["--output_path", str(out), "--log_samples", "--batch_size", "8", *options]
     given, sys.argv = sys.argv, ["lmms_eval", *words]  # its parser reads nothing else
     try:
         return cli_evaluate_single(parse_eval_args()[1])[0]
@@ -188,22 +207,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.lmms",
         description="Run the paper's benchmarks, or others of lmms-eval, on a model.",
-        epilog="Other options go to lmms-eval: --batch_size 8, --limit 20, --use_cache FOLDER, --device cuda:1 …",
+        epilog="Other options go to lmms-eval: --batch_size 16, --limit 20, --use_cache FOLDER, --device cuda:1 …",
     )
     parser.add_argument("model", help="catalogue name, model folder or Hugging Face hub id")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where lmms-eval writes its results")
     default = ",".join(dict.fromkeys(task for task, *_ in PAPER.values()))
     parser.add_argument("--tasks", default=default, help="of lmms-eval, separated by commas (the paper's)")
+    parser.add_argument("--quantization", default="", choices=["int8"], help="of the decoder, made while loading")
     given, options = parser.parse_known_args()
     try:
-        results = run(given.model, given.out, given.tasks.split(","), options)
+        results = run(given.model, given.out, given.tasks.split(","), options, given.quantization)
         if results is None:
             return 0
         from lmms_eval.utils import make_table
 
         print(make_table(results))
         if any(task in results["results"] for task, *_ in PAPER.values()):
-            print("\n".join(f"{name:<10}{score:8.2f}" for name, score in columns(results["results"]).items()))
+            print(row(columns(results["results"])))
     except LVLMError as error:
         print(error, file=sys.stderr)
         return 1
