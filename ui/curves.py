@@ -33,10 +33,11 @@ def held_out_finding(points: Sequence[LossPoint]) -> str:
     before, best = measured[0], min(measured, key=lambda x: x.held_out)
     if best is before:
         return f"The held-out loss has not fallen below the pruned model's {significant(before.held_out)} yet"
-    fell = f"from {significant(before.held_out)} to {significant(best.held_out)}"
-    fell += f" ({change(before.held_out, best.held_out)})"
-    later = "" if best is measured[-1] else f"; lowest at step {best.step}, whose weights are kept"
-    return f"The held-out loss fell {fell}{later}"
+    later = "" if best is measured[-1] else f", by step {best.step}"
+    return (
+        f"The held-out loss fell from {significant(before.held_out)} to {significant(best.held_out)} "
+        f"({change(before.held_out, best.held_out)}){later}"
+    )
 
 
 def held_out(points: Sequence[LossPoint]) -> go.Figure:
@@ -72,7 +73,7 @@ def held_out(points: Sequence[LossPoint]) -> go.Figure:
             y=[best.held_out],
             mode="markers",
             hoverinfo="skip",
-            marker=dict(symbol="circle-open", size=15, line=dict(color=RECOVERED, width=2)),
+            marker=dict(symbol="circle-open", color=RECOVERED, size=15, line=dict(width=2)),
         )
     return _curves(figure, points, "held-out loss").update_yaxes(rangemode="tozero")
 
@@ -83,7 +84,7 @@ def terms_finding(points: Sequence[LossPoint]) -> str:
     if not lines:
         return "Each loss on the batches it learns from"
     moved = [f"{NAMES[x]} {significant(y[0])} → {significant(y[-1])}" for x, (_, _, y) in lines.items()]
-    return f"On what it learns from: {', '.join(moved)}"
+    return f"On its batches: {', '.join(moved)}"
 
 
 def terms(points: Sequence[LossPoint]) -> go.Figure:
@@ -135,12 +136,10 @@ def _label(figure: go.Figure, ends: dict[str, float], lines: dict) -> None:
     low, high = float(everything.min()), float(everything.max())
     low, high = low - 0.05 * (high - low) - 0.05, high + 0.05 * (high - low) + 0.05
     figure.update_yaxes(type="log", range=[low, high], dtick=1 if high - low > 1.2 else "D1", tickformat="~g")
-    place = -1.0
+    place, last = -1.0, max(steps[-1] for steps, _, _ in lines.values())
     for name, value in sorted(ends.items(), key=lambda x: x[1]):
         place = max((np.log10(value) - low) / (high - low), place + APART)
-        figure.add_annotation(
-            x=1, y=place, xref="paper", yref="paper", text=name, showarrow=False, xanchor="left", xshift=4
-        )
+        figure.add_annotation(x=last, y=place, yref="paper", text=name, showarrow=False, xanchor="left", xshift=4)
 
 
 def _empty(figure: go.Figure) -> go.Figure:

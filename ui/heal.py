@@ -23,8 +23,8 @@ WEIGHTS = {
 ARITHMETIC = [("means over tokens", "repaired"), ("as published", "paper")]
 WAITING = "Heal (waiting for a plan)"
 HOW_TO = {
-    "held_out": "Samples that are never trained on: lower is better. The ring marks the weights that are kept.",
-    "terms": "Every loss in use, batch by batch (faint) and smoothed.",
+    "held_out": "On samples that are never trained on. The ring marks the weights that are kept.",
+    "terms": "Every loss in use, batch by batch (faint) and smoothed. Lower is better.",
 }
 
 
@@ -150,6 +150,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
 
     def draw(desk: Desk) -> list:
         goes_on = None if desk.busy else desk.healing.goes_on
+        desk.healing.refusal = ""  # the inputs are put back to what they were
         return [
             *draw_wish(desk),
             *draw_settings(desk),

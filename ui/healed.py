@@ -3,7 +3,7 @@
 from recovery import CHART, explain
 from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
-from ui.healing import BUILT_IN, POOL, title_of
+from ui.healing import ASKED_OF, BUILT_IN, POOL, title_of
 from ui.workspace import MOST_RATIO, Desk
 
 TRAINS = {
@@ -89,7 +89,7 @@ def facts(desk: Desk) -> str:
     steps = f"step {last.step} of {last.total}"
     if desk.is_healing:
         left = words.duration(last.seconds_left) if last.step else "–"
-        when = ("Time left", left, 1 - last.step / max(last.total, 1), "of the training", steps)
+        when = ("Time left", left, 1 - last.step / max(last.total, 1), steps, "of the training")
     else:
         when = ("Trained", str(last.step), last.step / max(last.total, 1), "steps", f"of {last.total}")
     speed = words.significant(last.samples_per_s) if last.samples_per_s else "–"
@@ -126,9 +126,10 @@ def result(desk: Desk) -> str:
     looked = step["held_out"] is not None
     losses = [step["held_out_before"], step["held_out"]] if looked else [None, None]
     rows = [_row("Loss on held-out samples", [None, *losses], words.significant, falls=True)]
-    per_task = max(recovered.scored, default=0)
-    reports = [x.scored.get(per_task) for x in variants]
-    if all(reports):
+    heard = set.intersection(*({n for suite, n in x.measured if suite == ASKED_OF} for x in variants))
+    if heard:
+        per_task = max(heard)
+        reports = [x.measured[(ASKED_OF, per_task)] for x in variants]
         count = len(reports[0].records)
         averages = [x.average for x in reports]
         rows.insert(0, _row(f"Right answers to {count} held-out questions", averages, words.percent))

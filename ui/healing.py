@@ -19,6 +19,7 @@ POOL = 4000  # samples of built-in data, of which a recipe takes its fraction
 KEPT = 500  # samples whose teacher's outputs are kept on disk: so few come again and again
 MINUTES, LONG_MINUTES = 1.5, 60.0  # of training, for small models and others
 ASKED, MOST_ASKED = 10, 200  # questions of each kind, before and after
+ASKED_OF = "scenes"  # the suite that they are of
 BUILT_IN = ("scenes", "easy-vqa")
 
 

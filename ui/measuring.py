@@ -85,6 +85,12 @@ def unheard(desk) -> list:
     return [x for x in desk.variants if (wish.suite, wish.per_task) not in x.measured]
 
 
+def ask(variant, suite: str, per_task: int, report: Report) -> None:
+    """Put a suite's questions to a variant, which keeps the answers."""
+    found = evaluate(variant.model, suite, per_task, QUESTIONS_SEED, probabilities=True, report=report)
+    variant.measured[(suite, per_task)] = found
+
+
 def score(desk):
     """Ask every variant at hand what it was not asked yet. Raises LVLMError for nothing to ask."""
     wish = replace(desk.measuring.wish)
@@ -96,11 +102,7 @@ def score(desk):
 
     def work(report: Report) -> None:
         for place, variant in enumerate(todo):
-            found = evaluate(
-                variant.model, wish.suite, wish.per_task, QUESTIONS_SEED, probabilities=True,
-                report=_part(report, place, len(todo), variant.title),
-            )  # fmt: skip
-            variant.measured[(wish.suite, wish.per_task)] = found
+            ask(variant, wish.suite, wish.per_task, _part(report, place, len(todo), variant.title))
             desk.version += 1
 
     title = "Score the original" if len(todo) == 1 and todo[0].kind == "original" else f"Score {_models(len(todo))}"

@@ -15,8 +15,7 @@ class Variant:
     title: str  # "Pruned 30% widthwise"
     model: object  # LVLM
     parent: "Variant | None" = None
-    scored: dict[int, object] = field(default_factory=dict)  # questions a task → its evaluation Report
-    measured: dict[tuple[str, int], object] = field(default_factory=dict)  # (suite, questions a task) → the same
+    measured: dict[tuple[str, int], object] = field(default_factory=dict)  # (suite, questions a task) → Report
 
     @property
     def depth(self) -> int:

@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from evaluation import evaluate
 from lvlm.errors import BadPlan, BadSamples, Cancelled, LVLMError
 from lvlm.events import Report
 from pruning import calibrate, make_plan, measure, prune, quantize
 from recovery import RecoveryDiverged
 from samples import load_samples
 from ui import jobs, runs
-from ui.healing import Healing, title_of
-from ui.measuring import Measuring
+from ui.healing import ASKED_OF, Healing, title_of
+from ui.measuring import Measuring, ask
 from ui.runs import Run
 from ui.shelf import Shared, Shelf
 from ui.talk import Exchange
@@ -265,8 +264,8 @@ class Desk:
     def _ask_all(self, per_task: int, report: Report) -> None:
         """Held-out questions to every variant that was not asked them yet."""
         for variant in self.variants:
-            if per_task and per_task not in variant.scored and variant.kind != "int8":
-                variant.scored[per_task] = evaluate(variant.model, "scenes", per_task, report=report)
+            if per_task and (ASKED_OF, per_task) not in variant.measured and variant.kind != "int8":
+                ask(variant, ASKED_OF, per_task, report)
                 self.version += 1
 
     def stop_healing(self) -> None:
@@ -293,9 +292,7 @@ class Desk:
             if self.variants.right is whole:
                 self.variants.put(Variant("int8", f"{whole.title}, 8-bit", model, whole))
 
-        return self.start(
-            f"Store the {whole.kind} model in 8 bits", lambda report: quantize(whole.model, "int8"), done
-        )
+        return self.start(f"Store the {whole.kind} model in 8 bits", lambda report: quantize(whole.model, "int8"), done)
 
     def compare(self, left: str, right: str) -> jobs.Job | None:
         """Put two variants into the panes, the right one in 8 bits if that was on. Raises LVLMError."""

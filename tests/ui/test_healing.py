@@ -11,7 +11,7 @@ from lvlm import LVLMError, memory
 from lvlm.events import LossPoint
 from recovery import CHART, Recipe
 from tests.ui.conftest import wait
-from ui import heal, healed, healing, page, runs, workspace
+from ui import heal, healed, healing, measuring, page, runs
 
 SHORT = Recipe(train="lora", rank=2, alpha=4, batch=2, steps=12, learning_rate=1e-3)
 
@@ -59,7 +59,7 @@ def under_way(desk, steps: int = 3):
     """A run that would take hours, with a few steps done."""
     desk.healing.own = replace(SHORT, steps=100_000)
     job = desk.heal()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(desk.healing.points) <= steps and job.busy and time.monotonic() < deadline:
         time.sleep(0.01)
     assert job.busy
@@ -178,11 +178,11 @@ def test_questions_are_asked_of_every_model_once(desk, monkeypatch):
     """The table compares all three by the same questions; nobody is asked twice."""
     asked = []
 
-    def evaluate(model, suite, per_task, report):
+    def evaluate(model, suite, per_task, seed, **options):
         asked.append(model)
         return Report(suite, model.name, 0, (Record("q", "count", "?", "two", "two" if len(asked) != 2 else "one"),))
 
-    monkeypatch.setattr(workspace, "evaluate", evaluate)
+    monkeypatch.setattr(measuring, "evaluate", evaluate)
     desk.healing.asked = 1
     wait(desk.heal())
     table = healed.result(desk)
