@@ -18,6 +18,7 @@ RATIO_LOOKS = {
     0.60: ("#c2410c", "dashdot", "triangle-up"),
 }  # colours of the slider's zones
 LOSS_COLOURS = ("#64748b", "#2f7fd6", "#0f9f8f", "#8b5cf6", "#c026d3", "#b7791f", "#16a34a", "#ea7317", "#dc2626")
+TOGETHER = [frozenset(x.split("+")) for x in COMBINATIONS]
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "cross", "pentagon", "hexagram")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 X_TITLES = {
@@ -106,7 +107,7 @@ def _appearance(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]
         return ("8 bits", (VARIANT_COLOURS["int8"], "dash", "square")) if about["int8"] else (
             "16 bits", (VARIANT_COLOURS["recovered"], "solid", "circle"))  # fmt: skip
     if experiment == "losses":
-        i = COMBINATIONS.index(about["losses"]) if about["losses"] in COMBINATIONS else 0
+        i = TOGETHER.index(frozenset(about["losses"].split("+")))
         return about["losses"].upper().replace("+", " + "), (LOSS_COLOURS[i], DASHES[i % 6], SYMBOLS[i])
     if experiment == "data":
         return f"{percent(about['ratio'])} removed", RATIO_LOOKS.get(about["ratio"], ("#64748b", "solid", "circle"))
