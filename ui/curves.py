@@ -33,10 +33,9 @@ def held_out_finding(points: Sequence[LossPoint]) -> str:
     before, best = measured[0], min(measured, key=lambda x: x.held_out)
     if best is before:
         return f"The held-out loss has not fallen below the pruned model's {significant(before.held_out)} yet"
-    later = "" if best is measured[-1] else f", by step {best.step}"
     return (
         f"The held-out loss fell from {significant(before.held_out)} to {significant(best.held_out)} "
-        f"({change(before.held_out, best.held_out)}){later}"
+        f"({change(before.held_out, best.held_out)})"
     )
 
 
@@ -135,7 +134,7 @@ def _label(figure: go.Figure, ends: dict[str, float], lines: dict) -> None:
     everything = np.log10(np.concatenate([values for _, values, _ in lines.values()]))
     low, high = float(everything.min()), float(everything.max())
     low, high = low - 0.05 * (high - low) - 0.05, high + 0.05 * (high - low) + 0.05
-    figure.update_yaxes(type="log", range=[low, high], dtick=1 if high - low > 1.2 else "D1", tickformat="~g")
+    figure.update_yaxes(type="log", range=[low, high], dtick=1 if high - low > 1.5 else "D2", tickformat="~g")
     place, last = -1.0, max(steps[-1] for steps, _, _ in lines.values())
     for name, value in sorted(ends.items(), key=lambda x: x[1]):
         place = max((np.log10(value) - low) / (high - low), place + APART)
@@ -151,4 +150,5 @@ def _empty(figure: go.Figure) -> go.Figure:
 def _curves(figure: go.Figure, points: Sequence[LossPoint], y_title: str) -> go.Figure:
     look(figure, HEIGHT, "step", y_title)
     figure.update_yaxes(showgrid=True, automargin=False)
-    return figure.update_xaxes(range=[0, max(points[-1].total, 1)], tickformat="d")
+    total = max(points[-1].total, 1)
+    return figure.update_xaxes(range=[-0.02 * total, 1.02 * total], tickformat="d")

@@ -3,7 +3,7 @@
 from recovery import CHART, explain
 from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
-from ui.healing import ASKED_OF, BUILT_IN, POOL, title_of
+from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
 from ui.workspace import MOST_RATIO, Desk
 
 TRAINS = {
@@ -37,8 +37,8 @@ def unfinished(run) -> str:
     """What a run that was cut short is about, and how far it is."""
     last = run.points()[-1]
     return (
-        f'<div class="finding"><h3>An unfinished run was found</h3><p>Pruned {words.escape(gone(run.plan))}; '
-        f"{words.escape(title_of(run.recipe))}; step {last.step} of {last.total}. Resumed, it follows the curve that "
+        f'<div class="finding"><h3>An unfinished run was found</h3><p>Pruned {words.escape(gone(run.plan))}, healed by '
+        f"{words.escape(in_words(run.recipe))}: step {last.step} of {last.total}. Resumed, it follows the curve that "
         "it would have taken.</p></div>"
     )
 
@@ -125,16 +125,19 @@ def result(desk: Desk) -> str:
     variants = [desk.variants.get(x) for x in ("original", "pruned", "recovered")]
     looked = step["held_out"] is not None
     losses = [step["held_out_before"], step["held_out"]] if looked else [None, None]
-    rows = [_row("Loss on held-out samples", [None, *losses], words.significant, falls=True)]
+    rows = [_row("Held-out loss", [None, *losses], words.significant, falls=True)]
     heard = set.intersection(*({n for suite, n in x.measured if suite == ASKED_OF} for x in variants))
     if heard:
         per_task = max(heard)
         reports = [x.measured[(ASKED_OF, per_task)] for x in variants]
         count = len(reports[0].records)
         averages = [x.average for x in reports]
-        rows.insert(0, _row(f"Right answers to {count} held-out questions", averages, words.percent))
+        rows.insert(0, _row(f"Right of {count} held-out questions", averages, words.percent))
         rows.insert(
-            1, _row("of the original's", [x / averages[0] for x in averages], words.percent) if averages[0] else ""
+            1,
+            _row("Share of the original's", [x / averages[0] for x in averages], words.percent)
+            if averages[0]
+            else "",
         )
         kinds = "".join(_row(task, [x.scores[task] for x in reports], words.percent) for task in reports[0].scores)
         folded = f"<details><summary>By kind, {per_task} questions each</summary><table>{kinds}</table></details>"
@@ -143,7 +146,7 @@ def result(desk: Desk) -> str:
         folded = '<p class="quiet">Held-out questions are being asked …</p>' if waiting else ""
     heads = "".join(f"<th>{words.chip(x.kind, x.kind.capitalize())}</th>" for x in variants)
     return (
-        f'<div class="result"><p class="done">{_done(step)}</p><table><thead><tr><th></th>{heads}<th>healed</th></tr>'
+        f'<div class="result"><p class="done">{_done(step)}</p><table><thead><tr><th></th>{heads}<th>change</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table>{folded}</div>"
     )
 
@@ -167,5 +170,5 @@ def _row(name: str, values: list, unit, falls: bool = False) -> str:
     elif falls:
         moved = words.change(before, after)
     else:
-        moved = f"{'−' if after < before else '+'}{abs(100 * (after - before)):.1f} points"
+        moved = f"{'−' if after < before else '+'}{abs(100 * (after - before)):.1f} pp"
     return f"<tr><th>{words.escape(name)}</th>{cells}<td>{moved}</td></tr>"

@@ -45,9 +45,9 @@ TRAINED = {"projector": "projector", "lora": "LoRA", "full": "all weights"}
 TERMS = {"sft": "SFT", "kl": "KL", "rkl": "reverse KL", "l2": "L2"}
 
 
-def title_of(recipe: Recipe) -> str:
-    """What a model healed so is called."""
-    return f"Recovered: {TRAINED[recipe.train]}, {' + '.join(TERMS[x] for x in recipe.terms)}"
+def in_words(recipe: Recipe) -> str:
+    """What trains against which losses."""
+    return f"{TRAINED[recipe.train]}, {' + '.join(TERMS[x] for x in recipe.terms)}"
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pruning import calibrate, make_plan, measure, prune, quantize
 from recovery import RecoveryDiverged
 from samples import load_samples
 from ui import jobs, runs
-from ui.healing import ASKED_OF, Healing, title_of
+from ui.healing import ASKED_OF, Healing, in_words
 from ui.measuring import Measuring, ask
 from ui.runs import Run
 from ui.shelf import Shared, Shelf
@@ -256,7 +256,7 @@ class Desk:
             made = self.healing.train(run, pruned.model, self.model, report)
         except RecoveryDiverged as error:
             made, diverged = error.best, error
-        self.variants.put(Variant("recovered", title_of(run.recipe), made, pruned))
+        self.variants.put(Variant("recovered", f"Recovered: {in_words(run.recipe)}", made, pruned))
         self.version += 1
         if diverged:
             raise diverged

@@ -182,7 +182,7 @@ def test_heal_stop_and_ask_the_recovered_model(bundled, page):
     page.wait_for_selector("#healing-facts >> text=/step [1-9]/")
     page.wait_for_selector("#plot-terms .scatterlayer .trace")
     page.click("#stop-healing")
-    page.wait_for_selector("#healed >> text=/Right answers to 9/")
+    page.wait_for_selector("#healed >> text=/Right of 9/")
     assert "Stopped after" in page.inner_text("#healed")
     page.wait_for_selector("#job .job", state="detached")
     page.click("#healed-to-chat")

@@ -186,7 +186,7 @@ def test_questions_are_asked_of_every_model_once(desk, monkeypatch):
     desk.healing.asked = 1
     wait(desk.heal())
     table = healed.result(desk)
-    assert "Right answers to 1 held-out questions" in table and "+100.0 points" in table and "count" in table
+    assert "Right of 1 held-out questions" in table and "+100.0 pp" in table and "count" in table
     wait(desk.heal())
     assert len(asked) == 4
 
