@@ -51,8 +51,8 @@ class Advice:
     losses: tuple[str, ...]
 
 
-# Up to and with 20%; then below 40%; then all above. Between 20% and 40% the paper names layerwise pruning with SFT + L2
-# and not what trains: above "around 15%" its section 4.3 wants the decoder trained too, so LoRA trains from 20% on.
+# Up to and with 20%; then below 40%; then all above. From 20 to 40% the paper names layerwise pruning with SFT + L2 and
+# not what trains: above "around 15%" its section 4.3 wants the decoder trained too, so LoRA trains from 20% on.
 CHART = (
     Advice(0.0, PROJECTOR_ENOUGH, "layerwise", "projector", ("sft",)),
     Advice(PROJECTOR_ENOUGH, WIDTH_BETTER, "layerwise", "lora", ("sft", "l2")),
