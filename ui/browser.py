@@ -89,7 +89,7 @@ def draw_one(desk: Desk, place: int) -> list:
 
 
 def _widths(variants: int) -> list[str]:
-    return ["52px", "96px", "34%", "92px", *[f"{38 // variants}%"] * variants]
+    return ["52px", "104px", "220px", "96px", *["132px"] * variants]
 
 
 def _why(source: str, names: list[str]) -> str:

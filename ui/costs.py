@@ -17,7 +17,7 @@ MARKS = {HOLDS: "✓", FAILS: "✗", PARTLY: "◐", OPEN: "○"}
 READ = {  # how to read the figure
     "zero-shot": "Nothing is healed after the cut. Bars: 95% intervals over questions.",
     "modality": "The same questions with the picture, and with the words alone. Bars: 95% intervals.",
-    "efficiency": "Weights and compute are counted, times are measured on this model's machine.",
+    "efficiency": "Weights and compute are counted, times measured. Less is better, but for words a second.",
     "calibration": "Importance is judged on ever more samples; then the model is cut and asked.",
     "parts": "Trained on right answers: the projector alone, or with LoRA on the decoder too.",
     "losses": "SFT: right answers; KL and RKL: the original's odds; L2: its hidden states.",

@@ -23,11 +23,11 @@ ZONES = (  # of the ratio in %, as under the slider
 )
 TICKS = {"ratio": (0, 15, 30, 45, 60), "fraction": (1, 5, 10, 20, 100), "calibration": (1, 2, 5, 10, 20, 50)}
 CROWDED = 4  # lines; above, intervals are told in the hover alone
-MEASURES = {  # of the efficiency table: column → (panel title, whether more of it is better)
-    "weights GiB": ("weights", False),
-    "prefill GFLOPs": ("compute to the first word", False),
-    "first token ms": ("time to the first word", False),
-    "tokens/s": ("words a second", True),
+MEASURES = {  # of the efficiency table: column → panel title
+    "weights GiB": "weights",
+    "prefill GFLOPs": "compute",
+    "first token ms": "first word after",
+    "tokens/s": "words a second",
 }
 SCORES_HEIGHT = 440
 GREY = "#808a9a"
@@ -47,7 +47,7 @@ def experiment(x: str, lines: Sequence[Line], under: Sequence[Printed] = (), bar
             y=line.y,
             name=line.name,
             mode="lines+markers",
-            opacity=0.5,
+            opacity=0.55,
             line=dict(color=colour, width=5, dash="solid"),
             marker=dict(size=10, symbol=[f"{symbol}" if ok else "x-thin-open" for ok in trusted], color=colour,
                         line=dict(color=colour, width=[0 if ok else 2.5 for ok in trusted])),
@@ -64,27 +64,43 @@ def experiment(x: str, lines: Sequence[Line], under: Sequence[Printed] = (), bar
             mode="lines+markers",
             line=dict(color=colour, width=2.4, dash=dash),
             marker=dict(size=9, symbol=list(line.symbols) or symbol, color=colour, line=dict(width=1.6, color=colour)),
-            error_y=dict(array=line.high - line.y, arrayminus=line.y - line.low, visible=show, thickness=1.3, width=4),
+            error_y=dict(
+                array=line.high - line.y,
+                arrayminus=line.y - line.low,
+                visible=show,
+                color=_faint(colour),
+                thickness=1.6,
+                width=4,
+            ),
             hovertext=line.told,
             hoverinfo="text",
         )
     for ratio, bar in (bars or {}).items():
         figure.add_shape(type="line", x0=100 * ratio - 4, x1=100 * ratio + 4, y0=100 * bar, y1=100 * bar,
                          line=dict(color=VARIANT_COLOURS["recovered"], width=2, dash="dot"))  # fmt: skip
-    look(figure, 400, X_TITLES[x], "kept of the original's score (%)")
-    _ground(figure, x)
     every = [*lines, *under]
-    top = max([105.0, *(float(np.nanmax(getattr(line, "high", line.y))) for line in every)])
-    figure.update_yaxes(range=[0, top * 1.04], showgrid=True, dtick=20)
+    look(figure, 400 + 8 * max(0, len(every) - CROWDED), X_TITLES[x], "kept (% of the original)")
+    _ground(figure, x)
+    figure.update_yaxes(range=_span(lines, under), showgrid=True)
     return _legend(figure)
+
+
+def _faint(colour: str) -> str:
+    """A #rrggbb colour half transparent."""
+    return "rgba({}, {}, {}, 0.5)".format(*(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+
+
+def _span(lines: Sequence[Line], under: Sequence[Printed]) -> list[float]:
+    """Ends of the axis of what is kept, in %: from 0, or from where all lines lie in the upper half."""
+    lowest = min((float(np.nanmin(x.y)) for x in (*lines, *under)), default=0.0)
+    highest = max((float(np.nanmax(x.y)) for x in (*lines, *under)), default=100.0)
+    bottom = 0.0 if lowest < 50 else 10 * (lowest // 10) - 10
+    return [bottom, max(highest, 100.0) + 0.13 * (100 - bottom)]
 
 
 def _ground(figure: go.Figure, x: str) -> None:
     """The x axis with its zones, and the original's 100%."""
     figure.add_hline(y=100, line=dict(color=VARIANT_COLOURS["original"], width=1.2, dash="dot"))
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=100, yanchor="top", text="the original", showarrow=False
-    )
     if x == "ratio":
         for start, end, name, colour in ZONES:
             figure.add_vrect(x0=start, x1=end, fillcolor=colour, line_width=0, layer="below")
@@ -92,6 +108,9 @@ def _ground(figure: go.Figure, x: str) -> None:
         figure.update_xaxes(range=[-2, 66], tickvals=TICKS[x])
     else:
         ends = np.log10([TICKS[x][0], TICKS[x][-1]])
+        figure.add_annotation(
+            x=0, xref="paper", xanchor="left", y=100, yanchor="bottom", text="original", showarrow=False
+        )
         figure.update_xaxes(type="log", tickvals=TICKS[x], range=[ends[0] - 0.08, ends[1] + 0.08], showgrid=True)
 
 
@@ -99,7 +118,7 @@ def _legend(figure: go.Figure, y: float = -0.19) -> go.Figure:
     """Names under the figure, and of the mode bar only the picture's download."""
     figure.update_layout(
         showlegend=True,
-        legend=dict(orientation="h", y=y, yanchor="top", x=0, xanchor="left", font=dict(size=12), itemclick="toggle"),
+        legend=dict(orientation="h", y=y, yanchor="top", x=0.01, xref="container", xanchor="left", font=dict(size=12)),
         margin=dict(t=26),
         modebar=dict(remove=["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"],
                      bgcolor="rgba(0,0,0,0)", color=GREY, activecolor=VARIANT_COLOURS["pruned"]),
@@ -111,7 +130,7 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
     """A panel a measure, in % of the original, over the ratio: a line a method."""
     measures = [x for x in MEASURES if x in table]
     figure = make_subplots(
-        -(-len(measures) // 2), 2, subplot_titles=[_panel(x) for x in measures], vertical_spacing=0.2,
+        -(-len(measures) // 2), 2, subplot_titles=[MEASURES[x] for x in measures], vertical_spacing=0.2,
         horizontal_spacing=0.13,
     )  # fmt: skip
     dense = table[table["ratio"] == 0].iloc[0]
@@ -131,7 +150,7 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
                 line=dict(color=colour, width=2.4, dash=dash),
                 marker=dict(size=8, symbol=symbol, color=colour),
                 hovertext=[
-                    f"<b>{method}, {percent(r)} removed</b><br>{MEASURES[column][0]}: {significant(k)}% of the "
+                    f"<b>{method}, {percent(r)} removed</b><br>{MEASURES[column]}: {significant(k)}% of the "
                     f"original's<br>{_quantity(column, dense[column])} → {_quantity(column, v)}"
                     for r, k, v in zip(rows["ratio"], kept, rows[column], strict=True)
                 ],
@@ -139,6 +158,7 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
                 row=i // 2 + 1,
                 col=i % 2 + 1,
             )
+    figure.update_annotations(font=dict(size=13))
     look(figure, 470, "", "")
     figure.add_hline(y=100, line=dict(color=VARIANT_COLOURS["original"], width=1.2, dash="dot"))
     figure.update_xaxes(range=[-3, 64], tickvals=TICKS["ratio"])
@@ -146,11 +166,6 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
     figure.update_yaxes(title=dict(text="of the original (%)"), col=1)
     figure.update_yaxes(showgrid=True, rangemode="tozero")
     return _legend(figure, -0.14)
-
-
-def _panel(column: str) -> str:
-    name, more = MEASURES[column]
-    return f"{name} ({'more' if more else 'less'} is better)"
 
 
 def _quantity(column: str, value: float) -> str:
@@ -188,7 +203,7 @@ def answers(variants: Sequence[str], records: Sequence[Sequence[Record]]) -> go.
     return _legend(figure, -0.02).update_layout(margin=dict(t=30))
 
 
-def _short(text: str, longest: int = 26) -> str:
+def _short(text: str, longest: int = 22) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
 
 
@@ -215,6 +230,7 @@ def scores(rows: pd.DataFrame) -> go.Figure:
             name=part["title"].iloc[0],
             mode="markers",
             marker=_mark(kind),
+            cliponaxis=False,
             hovertext=[
                 f"<b>{x.title}, {x.task}</b><br>{x.score:.1f}% right"
                 + (f": {x.right} of {x.asked} questions" if x.asked else "")
@@ -222,11 +238,11 @@ def scores(rows: pd.DataFrame) -> go.Figure:
             ],
             hoverinfo="text",
         )
-    look(figure, SCORES_HEIGHT, "questions answered right (%)", "")
+    look(figure, SCORES_HEIGHT, "right answers (%)", "")
     _rows(figure, tasks)
     figure.add_hline(y=0.5, line=dict(color="rgba(128, 138, 154, 0.5)", width=1))
     figure.update_xaxes(range=[-3, 103], showgrid=True, dtick=20)
-    return _legend(figure, -0.15).update_layout(margin=dict(t=8))
+    return _legend(figure, -0.15)
 
 
 def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
@@ -245,6 +261,7 @@ def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
             name=found[0][1],
             mode="markers",
             marker=_mark(kind),
+            cliponaxis=False,
             error_x=dict(
                 array=[x.high - x.percent for _, _, x in found], arrayminus=[x.percent - x.low for _, _, x in found],
                 thickness=1.6, width=4, color=VARIANT_COLOURS[kind],
@@ -256,17 +273,17 @@ def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
             ],
             hoverinfo="text",
         )  # fmt: skip
-    look(figure, SCORES_HEIGHT, "kept of the original's score (%)", "")
+    look(figure, SCORES_HEIGHT, "kept (% of the original)", "")
     _rows(figure, groups)
     figure.add_vline(x=100, line=dict(color=VARIANT_COLOURS["original"], width=1.4, dash="dot"))
     figure.update_xaxes(rangemode="tozero", showgrid=True)
-    return _legend(figure, -0.15).update_layout(margin=dict(t=8))
+    return _legend(figure, -0.15)
 
 
 def _apart(kinds: Sequence[str]) -> dict[str, float]:
     """How far each kind's marks stand from the middle of their row, so that none hides another."""
     kinds = list(dict.fromkeys(kinds))
-    return {kind: 0.2 * (i - (len(kinds) - 1) / 2) for i, kind in enumerate(kinds)}
+    return {kind: 0.18 * (i - (len(kinds) - 1) / 2) for i, kind in enumerate(kinds)}
 
 
 def _mark(kind: str) -> dict:

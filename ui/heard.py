@@ -15,7 +15,7 @@ from evaluation.statistics import Retention
 from evaluation.suites import suite_of
 from ui import words
 
-AVERAGE = "AVG, every task alike"
+AVERAGE = "AVG"
 FILTERS = {
     "all": "Every question",
     "lost": "Original right, other wrong",
@@ -66,8 +66,8 @@ def groups(heard: Sequence[Heard]) -> dict[str, np.ndarray]:
     reasoning = {x.name for x in suite_of(first.report.suite).tasks if x.reasoning}
     heavy = np.isin(first.tasks, list(reasoning))
     formats = {x: first.formats == x for x in FORMATS}
-    demands = {"reasoning-heavy tasks": heavy, "other tasks": ~heavy}
-    found = {"all questions (AVG-%)": np.ones(len(first.tasks), bool)}
+    demands = {"reasoning": heavy, "other tasks": ~heavy}
+    found = {"all (AVG-%)": np.ones(len(first.tasks), bool)}
     for part in (formats, demands):
         if sum(x.any() for x in part.values()) > 1:
             found |= {name: x for name, x in part.items() if x.any()}

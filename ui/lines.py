@@ -12,8 +12,8 @@ from ui.words import VARIANT_COLOURS, percent, significant
 
 METHOD_LOOKS = {"widthwise": ("#ea7317", "solid", "circle"), "layerwise": ("#2f7fd6", "dash", "diamond")}
 RATIO_LOOKS = {
-    0.15: ("#94a3b8", "solid", "circle"),
-    0.30: ("#55657c", "dash", "square"),
+    0.15: ("#a3b1c6", "solid", "circle"),
+    0.30: ("#64748b", "dash", "square"),
     0.45: ("#f2a65a", "dot", "diamond"),
     0.60: ("#c2410c", "dashdot", "triangle-up"),
 }  # colours of the slider's zones
@@ -22,9 +22,9 @@ TOGETHER = [frozenset(x.split("+")) for x in COMBINATIONS]
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "cross", "pentagon", "hexagram")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 X_TITLES = {
-    "ratio": "share of the language model removed (%)",
-    "fraction": "share of the training data used (%)",
-    "calibration": "samples that importance is judged on",
+    "ratio": "language model removed (%)",
+    "fraction": "training data used (%)",
+    "calibration": "calibration samples",
 }
 FAMILIES = {  # a decoder's family → the paper's model of that family
     "llama": "LLaVA-v1.5-7B",
@@ -167,9 +167,9 @@ def printed(experiment: str, model: str) -> list[Printed]:
             True: [100 * r.multimodal / dense.multimodal for r in rows],
             False: [100 * r.text_only / dense.text_only for r in rows],
         }
-        why = [r.suspect for r in rows]
+        why = {True: (), False: [r.suspect for r in rows]}
         about = {"method": "widthwise"}
-        return [_stated(experiment, about | {"images": x}, [r.ratio for r in rows], y, why) for x, y in kept.items()]
+        return [_stated(experiment, about | {"images": x}, [r.ratio for r in rows], kept[x], why[x]) for x in kept]
     if experiment == "int8":
         dense = paper.TABLE_7[0].average
         bits = {x: [r for r in paper.TABLE_7 if (r.bits == 8) == x] for x in (False, True)}

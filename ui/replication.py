@@ -78,7 +78,7 @@ class Replication:
             _head(one, found, desk.shared.name),
             _figure(one.name, found, printed),
             _switch(one, under if printed else ""),
-            costs.contradictions(one.name, lines.suspicions(printed)),
+            _about_paper(one, printed),
             costs.judged(one.name, found.table),
             None if missing else _rows(one.name, found),
             gr.DownloadButton(visible=False) if missing else as_csv(found.table, one.name),
@@ -126,8 +126,14 @@ def _figure(name: str, found: Found, printed: list):
 def _switch(one: Experiment, under: str) -> gr.Radio:
     """Whose lines can lie under ours; the paper prints the numbers of only some experiments."""
     choices = [(x, y) for x, y in PAPERS if not y or lines.printed(one.name, y)]
-    why = "" if len(choices) > 1 else costs.NUMBERLESS.format(one.paper)
-    return gr.Radio(choices, value=under, interactive=len(choices) > 1, info=why or None, visible=one.name not in ALONE)
+    return gr.Radio(choices, value=under, visible=len(choices) > 1)
+
+
+def _about_paper(one: Experiment, printed: list) -> str:
+    """What is not to be trusted of the paper's numbers, or that it prints none."""
+    none = one.name not in ALONE and not any(lines.printed(one.name, x) for x in lines.FAMILIES.values())
+    said = f'<p class="quiet">{costs.NUMBERLESS.format(one.paper)}</p>' if none else ""
+    return said + costs.contradictions(one.name, lines.suspicions(printed))
 
 
 def _rows(name: str, found: Found) -> pd.DataFrame:

@@ -44,9 +44,9 @@ class Scoreboard:
             said = gr.HTML(elem_id="score-said")
         cards = gr.HTML(elem_id="score-cards")
         with gr.Row(equal_height=False, visible=False) as pair:
-            with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+            with gr.Column(scale=6, min_width=320, elem_classes=["slab", "pair"]):
                 scores_head, scores = gr.HTML(), plot("scores")
-            with gr.Column(scale=5, min_width=320, elem_classes="slab", visible=False) as kept_slab:
+            with gr.Column(scale=5, min_width=320, elem_classes=["slab", "pair"], visible=False) as kept_slab:
                 kept_head, kept = gr.HTML(), plot("kept")
         with gr.Accordion("The same as a table", open=False, visible=False, elem_id="scores-more") as more:
             rows = table("scores-table")
@@ -96,6 +96,7 @@ def table(name: str, **options) -> gr.Dataframe:
         interactive=False,
         show_label=False,
         elem_id=name,
+        elem_classes="sheet",
         max_height=420,
         buttons=["fullscreen"],
         datatype="auto",
@@ -105,7 +106,7 @@ def table(name: str, **options) -> gr.Dataframe:
 
 def download(name: str) -> gr.DownloadButton:
     """The button under a table."""
-    return gr.DownloadButton("Download as CSV", size="sm", elem_id=name, visible=False)
+    return gr.DownloadButton("Download as CSV", size="sm", elem_id=name, elem_classes="file", visible=False)
 
 
 def _label(desk: Desk, todo: list) -> str:

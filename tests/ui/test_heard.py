@@ -46,9 +46,9 @@ def test_what_is_kept_is_the_ratio_of_scores(both):
     kept = heard.kept(both)
     first, second = (x.report for x in both)
     for group, a, b in (
-        ("all questions (AVG-%)", first.average, second.average),
+        ("all (AVG-%)", first.average, second.average),
         ("free", first.by_format()["free"], second.by_format()["free"]),
-        ("reasoning-heavy tasks", first.by_demand()["reasoning"], second.by_demand()["reasoning"]),
+        ("reasoning", first.by_demand()["reasoning"], second.by_demand()["reasoning"]),
     ):
         share = kept[group]["pruned"][1]
         assert share.percent == pytest.approx(100 * b / a) and share.low <= share.percent <= share.high
@@ -98,7 +98,7 @@ def test_filters_let_through_what_they_say(which, task, places):
 def test_the_table_has_every_group_once(both):
     """Tasks, formats and demands, each with its change against the original."""
     table = heard.table(both)
-    assert table["questions about"].is_unique and {"free", "reasoning-heavy tasks"} <= set(table["questions about"])
+    assert table["questions about"].is_unique and {"free", "reasoning"} <= set(table["questions about"])
     assert (table["Pruned: change"] - (table["Pruned"] - table["Original"])).abs().max() < 0.11
 
 
