@@ -11,6 +11,7 @@ from lvlm.errors import BadSamples
 from lvlm.events import LossPoint, Progress, Report
 from pruning import Plan
 from recovery import Recipe, advise, preset, published, recover
+from recovery.lessons import Selection
 from samples import load_samples
 from ui.runs import CHECKPOINTS, TEACHER, Run
 from ui.shelf import is_small
@@ -48,6 +49,14 @@ TERMS = {"sft": "SFT", "kl": "KL", "rkl": "reverse KL", "l2": "L2"}
 def in_words(recipe: Recipe) -> str:
     """What trains against which losses."""
     return f"{TRAINED[recipe.train]}, {' + '.join(TERMS[x] for x in recipe.terms)}"
+
+
+def read(data: str, recipe: Recipe) -> list:
+    """The samples that a recipe chooses from; of built-in ones only those that it takes have pictures drawn."""
+    if data not in BUILT_IN:
+        return load_samples(data)
+    chosen = Selection.of(POOL, recipe)
+    return load_samples(data, n=POOL, pictures={*chosen.train, *chosen.held_out})
 
 
 @dataclass
@@ -94,7 +103,7 @@ class Healing:
         """The healed LVLM, from the run's last checkpoint on if it has one. `points` grows meanwhile."""
         self.stop, self.points = threading.Event(), run.points()
         report(Progress("samples", 0, 1, f"reading {run.data}"))
-        samples = load_samples(run.data, n=POOL if run.data in BUILT_IN else None)
+        samples = read(run.data, run.recipe)
         few = run.recipe.fraction * len(samples) <= KEPT
         kept = few and run.recipe.needs_teacher and run.recipe.arithmetic == "repaired"
         recipe = replace(

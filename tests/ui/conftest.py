@@ -28,7 +28,7 @@ def desks(monkeypatch, tmp_path):
         return chatty(seed=len(name))
 
     monkeypatch.setattr(workspace, "load_samples", lambda reader, n, **options: tiny.samples(n))
-    monkeypatch.setattr(healing, "load_samples", lambda reader, n, **options: tiny.samples(12))
+    monkeypatch.setattr(healing, "read", lambda data, recipe: tiny.samples(12))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return workspace.Desks(workspace.Shelf(load))
 

@@ -10,6 +10,7 @@ from evaluation import Record, Report
 from lvlm import LVLMError, memory
 from lvlm.events import LossPoint
 from recovery import CHART, Recipe
+from recovery.lessons import Selection
 from tests.ui.conftest import wait
 from ui import heal, healed, healing, measuring, page, runs
 
@@ -234,6 +235,19 @@ def test_the_chart_marks_where_the_plan_sits(desk):
         recipe = desk.healing.recipe(desk.model, desk.to_heal)
         assert recipe.train == advice.train and set(recipe.terms) == set(advice.losses)
         assert (recipe.fraction == 1) == (ratio >= 0.5) and recipe.minutes == healing.MINUTES
+
+
+def test_only_pictures_that_are_learnt_from_are_drawn():
+    """A recipe's share of the scenes has pictures, the rest of the pool has not; a file is read as it is."""
+    recipe = replace(SHORT, fraction=0.01)
+    samples = healing.read("scenes", recipe)
+    chosen = Selection.of(healing.POOL, recipe)
+    assert len(samples) == healing.POOL and len(chosen.train) + len(chosen.held_out) == 40
+    drawn = {i for i, x in enumerate(samples) if x.image is not None}
+    asking = {i for i, x in enumerate(samples) if x.task != "knowledge"}
+    assert drawn == {*chosen.train, *chosen.held_out} & asking
+    with pytest.raises(LVLMError, match="no file"):
+        healing.read("nowhere.json", recipe)
 
 
 def test_recipes_of_the_list(desk):
