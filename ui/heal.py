@@ -274,8 +274,7 @@ def take(desk: Desk, train, sft, kl, rkl, l2, temperature, layers, rate, rank, b
     wish = replace(wish, alpha=max(1, round(before.alpha / before.rank * wish.rank)))  # LoRA's scale stays
     if length["steps"] is None and length["minutes"] is None:
         raise BadRecipe("Neither minutes nor steps are given: please choose how long to train.")
-    if wish != before:
-        desk.healing.own = wish
+    desk.healing.change(before, wish)
 
 
 def _whole(number):

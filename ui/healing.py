@@ -61,10 +61,12 @@ def read(data: str, recipe: Recipe) -> list:
 
 @dataclass
 class Healing:
-    """What a visitor chose, and the last run. `own` is the recipe changed by hand; None follows `choice`."""
+    """What a visitor chose, and the last run. `own` is the recipe changed by hand; None follows `choice`, for `length`
+    (its minutes and steps) where that was said."""
 
     choice: str = "advised"
     own: Recipe | None = None
+    length: dict | None = None
     data: str = "scenes"
     asked: int = ASKED
     refusal: str = ""  # why the last wish makes no recipe
@@ -79,8 +81,18 @@ class Healing:
             return self.own
         found = CHOICES[self.choice][1](plan)
         if is_small(model):
-            return replace(found, minutes=MINUTES, held_out=24)  # looks at more would take most of so short a run
-        return replace(found, minutes=LONG_MINUTES, micro_batch=1, checkpointing=True)
+            found = replace(found, minutes=MINUTES, held_out=24)  # looks at more would take most of so short a run
+        else:
+            found = replace(found, minutes=LONG_MINUTES, micro_batch=1, checkpointing=True)
+        return replace(found, **self.length) if self.length else found
+
+    def change(self, before: Recipe, wish: Recipe) -> None:
+        """Take a recipe that was changed by hand; one that only lasts longer or shorter is still the chosen one."""
+        length = {"minutes": wish.minutes, "steps": wish.steps}
+        if self.own is None and replace(before, **length) == wish:
+            self.length = length
+        elif wish != before:
+            self.own = wish
 
     def choose(self, choice: str) -> None:
         """Take a recipe from the list. Raises BadSamples for none of it."""

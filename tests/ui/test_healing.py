@@ -223,6 +223,19 @@ def test_numbers_nobody_can_mean_are_refused(desk):
     assert (made.rank, made.alpha, made.l2_layers, made.minutes, made.steps) == (4, 8, 2, 1, None)
 
 
+def test_a_longer_run_is_still_the_chosen_recipe(desk):
+    """Minutes and steps change no recipe; anything else makes it one by hand; a choice from the list undoes that."""
+    desk.healing.own = None
+    advised = desk.healing.recipe(desk.model, desk.to_heal)
+    desk.healing.change(advised, replace(advised, minutes=5))
+    assert desk.healing.own is None and desk.healing.recipe(desk.model, desk.to_heal) == replace(advised, minutes=5)
+    longer = desk.healing.recipe(desk.model, desk.to_heal)
+    desk.healing.change(longer, replace(longer, l2=0.5))
+    assert desk.healing.own == replace(advised, minutes=5, l2=0.5)
+    desk.healing.choose("advised")
+    assert desk.healing.recipe(desk.model, desk.to_heal).l2 == advised.l2
+
+
 def test_the_chart_marks_where_the_plan_sits(desk):
     """One zone of each row is lit, by the plan's ratio; the advised recipe is that zone's."""
     desk.healing.own = None
