@@ -17,7 +17,7 @@ test: .venv/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/.test: requirements-dev.txt .venv/.demo
+.venv/.test: requirements-dev.txt requirements-ray.txt .venv/.demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
