@@ -49,7 +49,7 @@ def test_names_do_not_lie_over_one_another():
     """Lines that end together are named apart."""
     same = [LossPoint(s, 3, {"sft": 0.5, "kl": 0.5, "l2": 0.5}, None, 1.0, 1.0) for s in (1, 2, 3)]
     places = sorted(x.y for x in curves.terms(same).layout.annotations)
-    assert np.diff(places).min() >= curves.APART - 1e-9
+    assert np.diff(places).min() >= 0.05  # a line of text in 200 pixels
 
 
 def test_smoothing_follows_without_running_ahead():
