@@ -69,8 +69,9 @@ def on_cluster(
     if dead:
         work, error = dead[0]
         raise LVLMError(
-            f"{len(dead)} of {len(todo)} pieces of work died on the cluster, each in {TRIES} tries; what is finished is "
-            f"kept. The first was {work.variant.model}, {work.variant.method} {work.variant.ratio:.0%}: {_line(error)}. "
+            f"{len(dead)} of {len(todo)} pieces of work died on the cluster, each in {TRIES} tries; what is finished "
+            f"is kept. The first was {work.variant.model}, {work.variant.method} {work.variant.ratio:.0%}: "
+            f"{_line(error)}. "
             "If that is for want of memory, please run it again on larger machines."
         ) from error
 
