@@ -184,7 +184,8 @@ def test_models_lists_the_catalogue(monkeypatch, tmp_path):
 
 def test_evaluate_scores_each_task(folder, data, monkeypatch):
     """The library's report, as a table and as JSON with every answer."""
-    monkeypatch.setattr("evaluation.scoring.suite_samples", lambda suite, n, seed: load_samples(data, n=n, seed=seed))
+    asked = lambda suite, n, seed, images: [("instruction", x) for x in load_samples(data, n=n, seed=seed)]  # noqa: E731
+    monkeypatch.setattr("evaluation.scoring.questions", asked)
     told = answered("evaluate", folder, "--per-task", 2, "--batch-size", 1, "--suite", "easy-vqa", "--seed", 4)
     assert (told["suite"], told["seed"], told["scores"]) == ("easy-vqa", 4, {"instruction": told["average"]})
     assert [x["id"] for x in told["records"]] == [x.id for x in load_samples(data, n=2, seed=4)]
