@@ -97,16 +97,15 @@ def _connection(ray, address: str):
     sent = {"working_dir": f"local://{ROOT}"} if here else {"working_dir": str(ROOT), "excludes": _left_out()}
     more = {"object_store_memory": STORE_BYTES, "include_dashboard": False} if here else {}
     try:
-        if not here:
-            _knock(ray, address)
-        ray.init(address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR, **more)
-    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        ray.shutdown()
-        raise LVLMError(
-            f'No Ray cluster could be used at "{address}" ({_line(error)}): please start one (ray start --head) or '
-            'choose "local".'
-        ) from error
-    try:
+        try:
+            if not here:
+                _knock(ray, address)
+            ray.init(address, runtime_env=sent, log_to_driver=False, logging_level=logging.ERROR, **more)
+        except Exception as error:  # Ray raises these too, plain
+            raise LVLMError(
+                f'No Ray cluster could be used at "{address}" ({_line(error)}): please start one (ray start --head) or '
+                'choose "local".'
+            ) from error
         yield
     finally:
         ray.shutdown(wait_for_processes=True)

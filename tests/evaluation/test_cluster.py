@@ -4,6 +4,7 @@ Functions defined within a test reach the workers by value, those of a module by
 """
 
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -33,6 +34,7 @@ def machines():
     with tempfile.TemporaryDirectory(prefix="ray-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)  # short, for sockets lie in it; and no other cluster is seen from here
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))  # else Ray writes one to the home folder
         patch.delenv("RAY_ADDRESS", raising=False)
         found = Cluster()
         try:
