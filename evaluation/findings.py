@@ -45,6 +45,9 @@ def _ratios(table: pd.DataFrame) -> list[float]:
 
 
 def _verdict(held: list[bool]) -> str:
+    """Raises IndexError for nothing to judge by, which `Finding.of` takes for "not measured"."""
+    if not held:
+        raise IndexError("no place to judge by")
     return HOLDS if all(held) else PARTLY if any(held) else FAILS
 
 

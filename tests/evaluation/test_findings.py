@@ -79,6 +79,8 @@ def test_a_finding_follows_the_numbers(finding):
     assert finding.of(upside_down(tables))[0] in (FAILS, PARTLY)
     assert finding.of({})[0] == OPEN
     assert finding.of({x: table[table["ratio"] == -1] for x, table in tables.items()})[0] == OPEN
+    dense = {x: table.iloc[:1].assign(method="dense", ratio=0.0) for x, table in tables.items()}
+    assert finding.of(dense)[0] == OPEN  # where only the dense model was measured
 
 
 def test_a_grid_without_the_ratio_leaves_the_finding_open():
