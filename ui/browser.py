@@ -53,7 +53,7 @@ class Browser:
                 gr.Dropdown([], value=None, interactive=False),
                 gr.Dropdown([EVERY_TASK], value=EVERY_TASK),
                 browse.which,
-                words.notice(_why(source, names)),
+                words.notice(_why(desk, source)),
                 gr.Dataframe(visible=False),
                 gr.DownloadButton(visible=False),
                 *_nothing(),
@@ -92,10 +92,11 @@ def _widths(variants: int) -> list[str]:
     return ["52px", "104px", "220px", "96px", *["132px"] * variants]
 
 
-def _why(source: str, names: list[str]) -> str:
+def _why(desk: Desk, source: str) -> str:
     if source == "desk":
         return "Score the models at hand to read their answers."
-    return "This experiment keeps no answers." if names else "Run the experiment to read its answers."
+    empty = measuring.found(desk).table.empty
+    return "Run the experiment to read its answers." if empty else "This experiment asks no questions."
 
 
 def _count(some: int, total: int) -> str:

@@ -152,13 +152,13 @@ def grid(desk) -> Grid:
 
 def found(desk) -> Found:
     """Of the experiment at hand; no model runs."""
-    one, here = EXPERIMENTS[desk.measuring.experiment], grid(desk)
-    known = store().known()
-    every = [x for x in one.grid(replace(here, seeds=SEEDS)) if _name(x) in known]
-    results, rows = _tabled(one.name, store(), tuple((x, known[_name(x)]) for x in every))
+    one, here, kept = EXPERIMENTS[desk.measuring.experiment], grid(desk), store()
+    known = kept.known()
+    keys = {x: known[_name(x)] for x in one.grid(replace(here, seeds=SEEDS)) if _name(x) in known}
+    results = {x: result for x, key in keys.items() if (result := kept.get(key)) is not None}
+    rows = _tabled(one.name, kept, tuple((x, keys[x]) for x in results))
     wanted = one.grid(here)
-    missing = [x for x in wanted if x not in results or x.probabilities and results[x]["probabilities"] is None]
-    return Found(results, rows, len(missing), len(wanted))
+    return Found(results, rows, sum(not _kept(kept, known, x) for x in wanted), len(wanted))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -167,15 +167,20 @@ def _name(cell: Cell) -> str:
 
 
 @lru_cache(maxsize=64)
-def _tabled(name: str, kept: Store, keys: tuple[tuple[Cell, str], ...]) -> tuple[dict[Cell, dict], pd.DataFrame]:
-    results = kept.results(x for x, _ in keys)
-    return results, table(EXPERIMENTS[name], results)
+def _tabled(name: str, kept: Store, keys: tuple[tuple[Cell, str], ...]) -> pd.DataFrame:
+    return table(EXPERIMENTS[name], {cell: kept.get(key) for cell, key in keys})
 
 
-def measured(desk) -> set[str]:
-    """Names of the experiments of which anything was measured on this model."""
-    known, here = store().known(), replace(grid(desk), seeds=SEEDS)
-    return {x.name for x in EXPERIMENTS.values() if any(_name(y) in known for y in x.grid(here) if y.variant.ratio)}
+def complete(desk) -> set[str]:
+    """Names of the experiments of which nothing is missing on this model."""
+    kept, here = store(), grid(desk)
+    known = kept.known()
+    return {x.name for x in EXPERIMENTS.values() if all(_kept(kept, known, cell) for cell in x.grid(here))}
+
+
+def _kept(kept: Store, known: dict[str, str], cell: Cell) -> bool:
+    key = known.get(_name(cell))
+    return key is not None and kept.has(key, cell)
 
 
 def run_experiment(desk):

@@ -69,7 +69,7 @@ class Replication:
         printed = lines.printed(one.name, under) if under else []
         missing = found.table.empty
         return [
-            gr.Radio(_choices(measuring.measured(desk)), value=one.name),
+            gr.Radio(_choices(measuring.complete(desk)), value=one.name),
             wish.suite,
             wish.per_task,
             desk.measuring.seeds,
@@ -85,9 +85,9 @@ class Replication:
         ]
 
 
-def _choices(measured: set[str]) -> list[tuple[str, str]]:
-    """Title and where the paper has it, with a mark on those that were run on this model."""
-    return [(f"{x.title} ({x.paper}){MEASURED if x.name in measured else ''}", x.name) for x in EXPERIMENTS.values()]
+def _choices(complete: set[str]) -> list[tuple[str, str]]:
+    """Title and where the paper has it, with a mark on those that are measured on this model."""
+    return [(f"{x.title} ({x.paper}){MEASURED if x.name in complete else ''}", x.name) for x in EXPERIMENTS.values()]
 
 
 def _label(found: Found) -> str:

@@ -199,6 +199,30 @@ def test_heal_stop_and_ask_the_recovered_model(bundled, page):
     assert page.strangers == [] and page.errors == []
 
 
+def test_scores_and_the_answers_behind_them(bundled, page):
+    """Both models are asked, a figure shows what is kept, and a lost answer is found with its picture."""
+    open_app(page, bundled)
+    page.click("#prune:enabled")
+    page.wait_for_selector("#result table")
+    page.get_by_role("tab", name="Measure").click()
+    page.wait_for_selector("#experiment-head h3")  # the paper's experiments are there at once
+    page.fill("#per-task input[type=number]", "4")
+    page.press("#per-task input[type=number]", "Enter")
+    page.click("#score:enabled")
+    page.wait_for_selector("#plot-kept .main-svg")
+    assert "of 36 questions" in page.inner_text("#score-cards") and "kept" in page.inner_text("#score-cards")
+    page.click("#which >> text=Original right, other wrong")
+    page.wait_for_function("parseInt(document.querySelector('#records-said').innerText) < 36")
+    row = page.locator("#records [role=gridcell]:has-text('arithmetic')").first
+    row.click()
+    page.wait_for_selector("#record >> text=arithmetic")
+    page.wait_for_selector("#asked-image img")
+    assert page.locator("#record .right").count() == 1 and page.locator("#record .wrong").count() == 1
+    page.click("#experiment >> text=Eight bits")
+    page.wait_for_selector("#experiment-head >> text=Table 7")
+    assert page.strangers == [] and page.errors == []
+
+
 def test_stop_really_stops(endless, page):
     """Tokens stream into both panes; after Stop they stand still, and the next question can be asked at once."""
     open_app(page, endless)
@@ -314,7 +338,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(endless, page, them
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{endless.url}?__theme={theme}")
     page.wait_for_selector("#plot-heads .main-svg")
-    for tab in ("Prune", "Heal", "Chat"):
+    for tab in ("Prune", "Heal", "Chat", "Measure"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
