@@ -8,6 +8,7 @@ from .cost import Cost, Workload, measure
 from .plan import Costs, Plan, make_plan, published_plan
 from .scores import Importance, Scores
 from .surgery import prune
+from .wishes import Unit
 
 __all__ = [
     "CalibrationSettings",
@@ -16,6 +17,7 @@ __all__ = [
     "Importance",
     "Plan",
     "Scores",
+    "Unit",
     "Workload",
     "calibrate",
     "loads_in_transformers",

@@ -28,6 +28,12 @@ def size(number: float, unit: str = "") -> str:
     return f"{number:.0f}{' ' if unit else ''}{unit}"
 
 
+def units(names) -> str:
+    """["3", "4.2"] → "layer 3, head 2 of layer 4"."""
+    parts = [x.partition(".") for x in names]
+    return ", ".join(f"head {head} of layer {layer}" if head else f"layer {layer}" for layer, _, head in parts)
+
+
 def explain(plan) -> str:
     """One paragraph: what goes, where, and why."""
     if plan.is_identity:
@@ -68,6 +74,9 @@ def explain(plan) -> str:
             if len(protected) == 1
             else f"Layers {ranges(protected)} are kept whole"
         )
+    for key, what in (("pinned", "Pinned, and so kept"), ("forced", "Forced out by hand")):
+        if plan.settings.get(key):
+            sentences.append(f"{what}: {units(plan.settings[key])}")
     before, after = plan.cost.before, plan.cost.after
     asked = "" if plan.ratio is None else f" (asked: {plan.ratio:.0%})"
     sentences.append(

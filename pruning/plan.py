@@ -13,6 +13,7 @@ from .cost import Cost, count
 from .explain import explain
 from .scores import Scores
 from .solver import METRICS, Budget, Choice, layerwise, widthwise_global, widthwise_local
+from .wishes import Unit, check, start
 
 METHODS = ("layerwise", "widthwise", "both")
 SCHEMA = 1
@@ -112,6 +113,8 @@ def make_plan(
     protect: Collection[int] = (),
     protect_first: int = 0,
     protect_last: int = 0,
+    pinned: Collection[Unit] = (),
+    forced: Collection[Unit] = (),
     contiguous: bool = False,
     round_to: int = 1,
     depth_share: float = 0.5,
@@ -126,8 +129,10 @@ def make_plan(
     ranking: "layer" takes the same share of every layer, as published; "global" lets all units compete by importance
         per parameter.
     protect, protect_first, protect_last: layers (indices; first and last so many) that stay whole.
+    pinned, forced: layers and heads that never go (a pinned layer stays whole), and that always do, by any method.
+        Forced ones go first and count towards the target; where they alone exceed it, more goes than was asked.
     contiguous: layerwise removes one block of neighbours. round_to: kept neurons come in multiples of this.
-    Raises BadPlan for impossible wishes, naming the largest reachable ratio.
+    Raises BadPlan for impossible wishes, naming the largest reachable ratio or the wishes that contradict each other.
     """
     if method not in METHODS:
         raise BadPlan(f"There is no method {method!r}: choose one of {', '.join(METHODS)}.")
@@ -142,16 +147,19 @@ def make_plan(
     n = len(scores.anatomy.layers)
     if protect_first < 0 or protect_last < 0 or any(not 0 <= i < n for i in protect):
         raise BadPlan(f"The model has layers 0 to {n - 1}: please protect some of those.")
+    pinned, forced = check(scores.anatomy, pinned), check(scores.anatomy, forced)
+    if contiguous and forced:
+        raise BadPlan("One block of neighbours leaves no choice of what is forced out: please ask for one of the two.")
     guarded = {*protect, *range(min(protect_first, n)), *range(max(0, n - protect_last), n)}
+    guarded |= {x.layer for x in pinned if x.head is None}
     free = np.array([i not in guarded for i in range(n)])
     prices = Budget.of(scores.anatomy, scores.workload, metric)
     target = _target(prices, ratio, budget)
-    choice = Choice.everything(scores.anatomy)
+    choice = start(scores.anatomy, guarded, pinned, forced)
     depth = {"layerwise": 1.0, "widthwise": 0.0, "both": depth_share}[method]
     if depth:
-        choice = layerwise(
-            choice, prices, scores.block_influence, free, target * depth, contiguous, below=method == "both"
-        )
+        rest = target * depth - choice.removed(prices)
+        choice = layerwise(choice, prices, scores.block_influence, free, rest, contiguous, below=method == "both")
     if depth < 1:
         rest = target - choice.removed(prices)
         solve = widthwise_global if ranking == "global" else widthwise_local
@@ -161,7 +169,7 @@ def make_plan(
         share = reached / prices.backbone
         raise BadPlan(
             f"{target / prices.backbone:.0%} of the backbone cannot be removed {method} here: at most {share:.1%} can. "
-            "Please ask for less or protect fewer layers."
+            "Please ask for less, or protect and pin less."
         )
     settings = {
         "metric": metric,
@@ -169,6 +177,8 @@ def make_plan(
         "importance": importance,
         "ranking": ranking,
         "protected": sorted(guarded),
+        "pinned": [str(x) for x in pinned],
+        "forced": [str(x) for x in forced],
         "contiguous": contiguous,
         "round_to": round_to,
         "depth_share": depth_share if method == "both" else None,

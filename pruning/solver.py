@@ -60,6 +60,7 @@ class Choice:
     layers: tuple[int, ...]
     heads: tuple[np.ndarray, ...]
     neurons: tuple[np.ndarray, ...]
+    pinned: tuple[frozenset[int], ...]  # per original layer: groups that must stay
 
     @classmethod
     def everything(cls, anatomy: Anatomy) -> "Choice":
@@ -68,7 +69,21 @@ class Choice:
             tuple(range(len(anatomy.layers))),
             tuple(np.arange(x.groups) for x in anatomy.layers),
             tuple(np.arange(x.neurons) for x in anatomy.layers),
+            (frozenset(),) * len(anatomy.layers),
         )
+
+    @property
+    def heads_gone(self) -> np.ndarray:
+        """(L,) groups that went already, of layers that are there."""
+        gone = [x.groups - len(self.heads[i]) for i, x in enumerate(self.anatomy.layers)]
+        return np.array(gone) * np.isin(np.arange(len(gone)), self.layers)
+
+    def free_heads(self, layer: int, order: np.ndarray) -> np.ndarray:
+        """The groups of `order` that are there and not pinned; all but the last where no pinned one would stay."""
+        pinned, here = self.pinned[layer], self.heads[layer]
+        if pinned or len(here) < len(order):
+            order = order[np.isin(order, here) & ~np.isin(order, list(pinned))]
+        return order if pinned else order[:-1]
 
     def removed(self, prices: Budget) -> float:
         kept = set(self.layers)
@@ -91,19 +106,24 @@ class Choice:
         )
 
     def without(self, importance: Importance, heads: np.ndarray, neurons: np.ndarray) -> "Choice":
-        """Fewer by these numbers per original layer, the least important first; removed layers stay removed."""
-        order_heads, order_neurons = importance.order
-        kept = set(self.layers)
+        """Fewer by these numbers per original layer, the least important first; removed layers stay removed.
 
-        def cut(parts, order, numbers):
-            return tuple(
-                np.sort(order[i][int(numbers[i]) :]) if i in kept and numbers[i] else x for i, x in enumerate(parts)
-            )
+        Groups that went already count among `heads`, pinned ones stay, and so does one of each layer at least.
+        """
+        order_heads, order_neurons = importance.order
+        kept, gone = set(self.layers), self.heads_gone
+
+        def cut(i: int, here: np.ndarray) -> np.ndarray:
+            more = int(heads[i]) - int(gone[i])
+            return np.setdiff1d(here, self.free_heads(i, order_heads[i])[:more]) if i in kept and more > 0 else here
 
         return replace(
             self,
-            heads=cut(self.heads, order_heads, heads),
-            neurons=cut(self.neurons, order_neurons, neurons),
+            heads=tuple(cut(i, x) for i, x in enumerate(self.heads)),
+            neurons=tuple(
+                np.sort(order_neurons[i][int(neurons[i]) :]) if i in kept and neurons[i] else x
+                for i, x in enumerate(self.neurons)
+            ),
         )
 
     def unit_size(self, prices: Budget, method: str, free: np.ndarray, round_to: int = 1) -> float:
@@ -116,17 +136,19 @@ class Choice:
 def layerwise(choice, prices, influence, free, target, contiguous=False, below=False) -> Choice:
     """Remove whole layers, lowest influence first (or the block of neighbours with the lowest sum).
 
-    As many as come closest to the target; below: as many as do not exceed it. At least one layer always stays.
+    As many as come closest to the target; below: as many as do not exceed it. At least one layer always stays, and
+    so does one with a pinned head.
     """
-    candidates = [i for i in range(len(prices.layer)) if free[i]]
-    if len(candidates) == len(prices.layer):  # something must stay
+    candidates = [i for i in choice.layers if free[i] and not choice.pinned[i]]
+    if len(candidates) == len(choice.layers):  # something must stay
         candidates.remove(max(candidates, key=lambda i: influence[i]))
+    left = prices.layer - prices.group * choice.heads_gone
     if contiguous:
-        return choice.without_layers(_block(candidates, prices.layer, influence, target, below))
+        return choice.without_layers(_block(candidates, left, influence, target, below))
     order = sorted(candidates, key=lambda i: (influence[i], i))
-    sums = np.concatenate([[0.0], np.cumsum(prices.layer[order])])
+    sums = np.concatenate([[0.0], np.cumsum(left[order])])
     n = int(np.searchsorted(sums, target + 1e-9, side="right")) - 1 if below else int(np.abs(sums - target).argmin())
-    return choice.without_layers(order[:n])
+    return choice.without_layers(order[: max(n, 0)])
 
 
 def _block(candidates, price, influence, target, below) -> list[int]:
@@ -148,7 +170,8 @@ def _block(candidates, price, influence, target, below) -> list[int]:
 def widthwise_local(choice, prices, importance, heads_free, neurons_free, target, round_to=1) -> Choice:
     """The same share of every layer's heads (floored to whole ones) and neurons, the least important first.
 
-    Neurons make up for what whole heads miss, so that the target is met to one neuron per layer.
+    Neurons make up for what whole heads miss, so that the target is met to one neuron per layer. Heads that went
+    already count as a part of their layer's share.
     """
     layers = choice.anatomy.layers
     here = np.isin(np.arange(len(layers)), choice.layers)
@@ -158,7 +181,9 @@ def widthwise_local(choice, prices, importance, heads_free, neurons_free, target
     total = float(prices.group @ groups + prices.neuron @ neurons)
     if target <= 0 or total <= 0:
         return choice
-    most_heads = np.maximum(groups - 1, 0)
+    fewest_heads = choice.heads_gone * heads_free
+    target = target + float(prices.group @ fewest_heads)
+    most_heads = np.maximum(groups - np.array([max(len(x), 1) for x in choice.pinned]), 0)
     most_neurons = _cut_neurons(1.0, neurons, round_to)
     reachable = float(prices.neuron @ most_neurons)
     share = min(1.0, target / total)
@@ -166,7 +191,7 @@ def widthwise_local(choice, prices, importance, heads_free, neurons_free, target
     steps = np.unique(np.concatenate([[share], *(np.arange(1, g + 1) / g for g in np.unique(groups) if g)]))
     heads = most_heads
     for step in steps[steps >= share]:
-        found = np.minimum(np.floor(step * groups + 1e-9).astype(int), most_heads)
+        found = np.clip(np.floor(step * groups + 1e-9).astype(int), fewest_heads, most_heads)
         if float(prices.group @ found) + reachable >= target:
             heads = found
             break
@@ -194,7 +219,7 @@ def _cut_neurons(share: float, neurons: np.ndarray, round_to: int) -> np.ndarray
 def widthwise_global(choice, prices, importance, heads_free, neurons_free, target, round_to=1) -> Choice:
     """All heads and neurons of all layers compete: the least important per price goes first.
 
-    Neurons compete in blocks of round_to. Each layer's best head and best block always stay.
+    Neurons compete in blocks of round_to. Each layer's best head (or its pinned ones) and best block always stay.
     """
     layers = choice.anatomy.layers
     density, price, owner, amount = [], [], [], []
@@ -203,14 +228,18 @@ def widthwise_global(choice, prices, importance, heads_free, neurons_free, targe
             if not free:
                 continue
             cost = (prices.group if kind == "heads" else prices.neuron)[i]
-            values = np.sort(importance.heads[i] if kind == "heads" else importance.neurons[i])
-            sizes = np.ones(len(values) - 1, dtype=int)
+            if kind == "heads":
+                values = importance.heads[i][choice.free_heads(i, importance.order[0][i])]
+                sizes = np.ones(len(values), dtype=int)
+            else:
+                values = np.sort(importance.neurons[i])
+                sizes = np.ones(len(values) - 1, dtype=int)
             if kind == "neurons" and round_to > 1:
                 first = len(values) % round_to or round_to
                 edges = np.arange(first, len(values), round_to)  # the last block stays
                 sizes = np.diff(np.concatenate([[0], edges]))
                 values = np.add.reduceat(values, np.concatenate([[0], edges]))[:-1] if len(edges) else values[:0]
-            else:
+            elif kind == "neurons":
                 values = values[:-1]
             density.append(values / (np.maximum(sizes, 1) * cost) if len(sizes) else values)
             price.append(sizes * cost)
@@ -223,4 +252,4 @@ def widthwise_global(choice, prices, importance, heads_free, neurons_free, targe
         sums = np.concatenate([[0.0], np.cumsum(price[order])])
         n = int(np.abs(sums - target).argmin())
         removed = np.bincount(owner[order[:n]], weights=amount[order[:n]], minlength=len(removed)).astype(int)
-    return choice.without(importance, removed[0::2], removed[1::2])
+    return choice.without(importance, removed[0::2] + choice.heads_gone, removed[1::2])
