@@ -4,6 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -73,11 +74,8 @@ class ChatStream(Iterator[str]):
         check_question(question)
         if temperature < 0 or max_new_tokens < 1:
             raise BadQuestion("Temperature must be ≥ 0 and the answer at least one token long.")
-        image = None if image is None else open_image(image)
-        text = prompt_text(model.processor, [*history, (question.strip(), None)], image, ask=True)
-        inputs = encode_texts(model.processor, [text], [image], side="left")
+        inputs = encode_prompt(model, image, question, history)
         self.prompt_tokens = inputs["input_ids"].shape[1]
-        check_question(question, self.prompt_tokens, model.context)
         self.stats: ChatStats | None = None
         self._tokenizer = model.processor.tokenizer
         self._closed = threading.Event()
@@ -89,7 +87,7 @@ class ChatStream(Iterator[str]):
         self._ended = object()
         self._error: BaseException | None = None
         options = {
-            **_on_device(inputs, model),
+            **inputs,
             "max_new_tokens": min(max_new_tokens, model.context - self.prompt_tokens),
             "stopping_criteria": StoppingCriteriaList([_Stop(self._closed, self._user_stop)]),
             "streamer": self._tokens,
@@ -100,6 +98,11 @@ class ChatStream(Iterator[str]):
         self._start = time.perf_counter()
         self._thread = threading.Thread(target=self._run, args=(model.network, options), daemon=True)
         self._thread.start()
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Ids of the tokens said so far, the end mark included."""
+        return tuple(self._ids)
 
     def _run(self, network, options) -> None:
         try:
@@ -164,6 +167,18 @@ class ChatStream(Iterator[str]):
             self._closed.set()  # a dropped stream stops computing; nobody is left to wait for it
 
 
+def encode_prompt(model, image, question: str, history: Sequence[tuple[str, str]] = ()) -> dict:
+    """What the network is given before the answer's first token: tensors of one row, on the model's device.
+
+    Raises BadQuestion for an empty question and for one that leaves no room, BadImage for what cannot be opened.
+    """
+    image = None if image is None else open_image(image)
+    text = prompt_text(model.processor, [*history, (check_question(question), None)], image, ask=True)
+    inputs = encode_texts(model.processor, [text], [image], side="left")
+    check_question(question, inputs["input_ids"].shape[1], model.context)
+    return _on_device(inputs, model)
+
+
 def _on_device(inputs: dict, model) -> dict:
     dtype = model.dtype
     return {k: v.to(model.device, dtype if v.is_floating_point() else v.dtype) for k, v in inputs.items()}
@@ -187,21 +202,33 @@ def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size
         texts.append(prompt_text(model.processor, [(check_question(question), None)], image, ask=True))
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     answers, done = [""] * len(texts), 0
-    for rows in _batches(order, [x is None for x, _ in prompts], batch_size):
+    batches = [*_batches(order, [x is None for x, _ in prompts], batch_size)]
+
+    def prepare(rows: list[int]):
         images = [None if prompts[i][0] is None else open_image(prompts[i][0]) for i in rows]
-        inputs = _on_device(encode_texts(model.processor, [texts[i] for i in rows], images, side="left"), model)
-        tokens = inputs["input_ids"].shape[1]
-        check_question(prompts[rows[0]][1], tokens, model.context)
-        room = min(max_new_tokens, model.context - tokens)
-        with torch.no_grad():
-            found = model.network.generate(**inputs, max_new_tokens=room, **_greedy(model))[:, tokens:]
-        decoded = model.processor.tokenizer.batch_decode(
-            found, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        for i, text in zip(rows, decoded):
-            answers[i] = text.strip()
-        done += len(rows)
-        report(Progress("answer", done, len(order), f"{done} of {len(order)} questions"))
+        return encode_texts(model.processor, [texts[i] for i in rows], images, side="left")
+
+    # Pictures are prepared by one core: the other works on the last batch meanwhile. The tokenizer, which takes no two
+    # calls at once, is left alone until then.
+    with ThreadPoolExecutor(1) as ahead:
+        prepared = ahead.submit(prepare, batches[0]) if batches else None
+        for place, rows in enumerate(batches):
+            inputs = _on_device(prepared.result(), model)
+            prepared = ahead.submit(prepare, batches[place + 1]) if place + 1 < len(batches) else None
+            tokens = inputs["input_ids"].shape[1]
+            check_question(prompts[rows[0]][1], tokens, model.context)
+            room = min(max_new_tokens, model.context - tokens)
+            with torch.no_grad():
+                found = model.network.generate(**inputs, max_new_tokens=room, **_greedy(model))[:, tokens:]
+            if prepared is not None:
+                wait([prepared])
+            decoded = model.processor.tokenizer.batch_decode(
+                found, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            for i, text in zip(rows, decoded):
+                answers[i] = text.strip()
+            done += len(rows)
+            report(Progress("answer", done, len(order), f"{done} of {len(order)} questions"))
     return answers
 
 
