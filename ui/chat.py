@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import combinations
 
 import gradio as gr
 
@@ -14,6 +15,7 @@ from ui import words
 from ui.inputs import Picture
 from ui.part import Part, Start
 from ui.talk import Answer, Exchange
+from ui.variants import Variant
 from ui.workspace import Desk, Desks
 
 FRAME_SECONDS = 0.08  # between two looks at the growing answers
@@ -176,25 +178,33 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
 
     def switch_int8(key: str, on: bool):
         """Store the right-hand model's weights in 8 bits, or go back."""
-        desks.at(key).set_int8(on)
+        desk = desks.at(key)
+        right = _standing(desk, "right")
+        if right is None:
+            raise LVLMError("Nothing is pruned yet: please prune first.")
+        if on:
+            desk.small(right.id)
+        elif right.kind == "int8":
+            desk.compare([desk.panes[0].id, right.parent.id])
 
     def compare(key: str, pair: str):
-        """Choose which two variants answer: "original pruned", "original recovered" or "pruned recovered"."""
-        left, _, right = (pair or "").partition(" ")
-        desks.at(key).compare(left, right)
+        """Choose which two models answer, by their names at hand: "original pruned-1", "pruned-1 recovered-1" …"""
+        desks.at(key).compare((pair or "").split())
 
     def draw(desk: Desk) -> list:
         if desk.image is None and not desk.greeted and scenes:
             desk.greeted = True
             desk.show(open_image(scenes[0][0]), scenes[0][2])
-        can, pairs = desk.pruned is not None, desk.variants.pairs
-        choices = [(f"{left.capitalize()} and {right}", f"{left} {right}") for left, right in pairs]
+        can, right = desk.pruned is not None, _standing(desk, "right")
+        pairs = list(combinations([x for x in desk.variants if x.kind != "int8"], 2))
+        choices = [(f"{a.title} and {b.title}", f"{a.id} {b.id}") for a, b in pairs]
+        whole = [x.parent if x.kind == "int8" else x for x in desk.panes[:2]]
         return [
-            gr.Radio(choices, value=" ".join(desk.variants.pair) if pairs else None, visible=len(pairs) > 1),
+            gr.Radio(choices, value=" ".join(x.id for x in whole) if pairs else None, visible=len(pairs) > 1),
             *[_pane_head(desk, side) for side in SIDES],
             gr.Checkbox(
                 label=INT8 if can else f"{INT8}: prune first",
-                value=desk.int8 is not None,
+                value=right is not None and right.kind == "int8",
                 interactive=can and not desk.busy,
             ),
             gr.Button(visible=desk.pruned is None and desk.plan is not None, interactive=not desk.busy),
@@ -249,8 +259,13 @@ def _scenes() -> list[tuple[str, str, tuple[str, ...]]]:
     return [(path, title, tuple(asked)) for path, (title, asked) in found.items()]
 
 
+def _standing(desk: Desk, side: str) -> Variant | None:
+    """The variant on this side."""
+    return dict(zip(SIDES, desk.panes, strict=False)).get(side)
+
+
 def _pane_head(desk: Desk, side: str) -> str:
-    variant = desk.panes.get(side)
+    variant = _standing(desk, side)
     if variant is None:
         return words.chip(*(("original", "Original") if side == "left" else ("pruned", "Pruned", "nothing pruned yet")))
     return words.chip(variant.kind, variant.title, words.size(variant.model))
@@ -261,27 +276,25 @@ def draw_talk(desk: Desk) -> list:
     busy = desk.answering is not None and desk.answering.busy
     drawn = []
     for side in SIDES:
-        last = desk.talk[-1].answers.get(side) if desk.talk else None
+        here = _standing(desk, side)
+        last = desk.talk[-1].answers.get(here.id) if desk.talk and here else None
         drawn += [messages(desk, side), statistics(last, busy)]
     return [
         *drawn,
         parting(desk.talk[-1], busy) if desk.talk else "",
-        gr.Button("Ask both" if "right" in desk.panes else "Ask", interactive=not busy),
+        gr.Button("Ask both" if len(desk.panes) > 1 else "Ask", interactive=not busy),
         gr.Button(interactive=busy),
     ]
 
 
 def messages(desk: Desk, side: str) -> list[dict]:
-    """One pane's conversation as chatbot messages; questions this pane was not there for are left out, and answers of
-    a variant that stood here before carry its name."""
-    out, here = [], desk.panes.get(side)
+    """What the variant on a side was asked and said, as chatbot messages; what others were asked is left out."""
+    out, here = [], _standing(desk, side)
     for exchange in desk.talk:
-        answer = exchange.answers.get(side)
+        answer = exchange.answers.get(here.id) if here else None
         if answer is not None:
-            said = answer.text or "…"
-            other = here is not None and answer.variant != here.kind
             out.append({"role": "user", "content": exchange.question})
-            out.append({"role": "assistant", "content": f"[{answer.variant}] {said}" if other else said})
+            out.append({"role": "assistant", "content": answer.text or "…"})
     return out
 
 
@@ -305,14 +318,15 @@ def parting(exchange: Exchange, busy: bool) -> str:
     """Where the two answers to one question part, with the words that differ marked."""
     if busy or len(exchange.answers) < 2:
         return ""
-    left, right = (exchange.answers[side].text.split() for side in SIDES)
+    first, second, *_ = exchange.answers.values()
+    left, right = first.text.split(), second.text.split()
     if left == right:
         return '<p class="parting same">Both give the same answer.</p>'
     same = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
     lines = []
     for here, there, variant in (
-        (left, right, exchange.answers["left"].variant),
-        (right, left, exchange.answers["right"].variant),
+        (left, right, first.kind),
+        (right, left, second.kind),
     ):
         marked = []
         for tag, a, b, _, _ in SequenceMatcher(a=here, b=there, autojunk=False).get_opcodes():

@@ -160,7 +160,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
             healed.unfinished(goes_on) if goes_on else "",
             healed.chart(desk),
             healed.result(desk),
-            gr.Button(visible=desk.variants.get("recovered") is not None and not desk.is_healing),
+            gr.Button(visible=desk.variants.latest("recovered") is not None and not desk.is_healing),
         ]
 
     def draw_live(desk: Desk) -> list:
@@ -286,7 +286,7 @@ def _button(desk: Desk) -> list:
     """The sentence under the recipe, and the Heal button."""
     if desk.to_heal is None:
         return ["", gr.Button(WAITING, interactive=False)]
-    label = "Heal the pruned model" if desk.pruned is not None else f"Prune {healed.gone(desk.to_heal)} and heal"
+    label = "Heal the pruned model" if desk.patient is not None else f"Prune {healed.gone(desk.to_heal)} and heal"
     refusal = desk.healing.refusal
     said = words.notice(refusal, "error") or words.notice(healed.planned(desk))
     return [said, gr.Button(label, interactive=not refusal and not desk.busy)]

@@ -4,6 +4,7 @@ from recovery import CHART, explain
 from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
 from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
+from ui.variants import ORIGINAL
 from ui.workspace import MOST_RATIO, Desk
 
 TRAINS = {
@@ -69,7 +70,7 @@ def chart(desk: Desk) -> str:
     scale = "".join(f'<i style="left:{place(x)}">{x:.0%}</i>' for x in ticks)
     mark = why = ""
     if plan is not None:
-        name = "pruned" if desk.pruned is not None else "planned"
+        name = "pruned" if desk.patient is not None else "planned"
         mark = f'<div class="mark" style="left:{place(ratio)}"><span>{name} {words.percent(ratio)}</span></div>'
         why = f'<p class="why">{words.escape(explain(plan))}</p>'
     return (
@@ -118,11 +119,11 @@ def _fact(title: str, value: str, fraction: float, note: str, detail: str) -> st
 
 def result(desk: Desk) -> str:
     """What healing did, as measured: a table of original, pruned and recovered."""
-    recovered = desk.variants.get("recovered")
+    recovered = desk.variants.latest("recovered")
     if recovered is None:
         return ""
     step = recovered.model.history[-1]
-    variants = [desk.variants.get(x) for x in ("original", "pruned", "recovered")]
+    variants = [desk.variants.get(ORIGINAL), recovered.parent, recovered]
     looked = step["held_out"] is not None
     losses = [step["held_out_before"], step["held_out"]] if looked else [None, None]
     rows = [_row("Held-out loss", [None, *losses], words.significant, falls=True)]

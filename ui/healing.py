@@ -64,6 +64,7 @@ class Healing:
     """What a visitor chose, and the last run. `own` is the recipe changed by hand; None follows `choice`, for `length`
     (its minutes and steps) where that was said."""
 
+    of: str | None = None  # id of the pruned variant; None: the newest, or as planned where there is none
     choice: str = "advised"
     own: Recipe | None = None
     length: dict | None = None

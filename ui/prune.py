@@ -221,9 +221,10 @@ def _cards(plan) -> str:
 
 def _result(desk: Desk) -> str:
     """What pruning did, as measured: a table of original against pruned."""
-    if desk.pruned_cost is None:
+    pruned = desk.pruned
+    if pruned is None or pruned.cost is None:
         return ""
-    before, after = desk.cost, desk.pruned_cost
+    before, after = pruned.parent.cost, pruned.cost
     rows = [
         ("Parameters", words.count, before.parameters.total, after.parameters.total),
         ("of which language model", words.count, before.parameters.decoder, after.parameters.decoder),
@@ -240,8 +241,8 @@ def _result(desk: Desk) -> str:
         if was is not None and now is not None
     )
     done = (
-        f"Pruned {words.percent(desk.pruned_plan.achieved)} {desk.pruned_plan.method} in "
-        f"{words.duration(desk.pruned_seconds)}; the original is untouched."
+        f"Pruned {words.percent(pruned.plan.achieved)} {pruned.plan.method} in "
+        f"{words.duration(pruned.seconds)}; the original is untouched."
     )
     return (
         f'<div class="result"><p class="done">{done}</p><table><thead><tr><th></th>'

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests import tiny
+from ui import desk as desk_module
 from ui import healing, workspace
 
 
@@ -27,7 +28,7 @@ def desks(monkeypatch, tmp_path):
             raise UnknownModel("There is no model broken: choose another.")
         return chatty(seed=len(name))
 
-    monkeypatch.setattr(workspace, "load_samples", lambda reader, n, **options: tiny.samples(n))
+    monkeypatch.setattr(desk_module, "load_samples", lambda reader, n, **options: tiny.samples(n))
     monkeypatch.setattr(healing, "read", lambda data, recipe: tiny.samples(12))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return workspace.Desks(workspace.Shelf(load))

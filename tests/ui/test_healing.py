@@ -33,27 +33,37 @@ def test_one_click_prunes_heals_and_shows_the_recovered_model(desk):
     """From a plan alone: a pruned and a recovered variant, the latter on the right, its curve, and no files left."""
     assert wait(desk.heal()).state == "done"
     original, pruned, recovered = desk.variants
-    assert recovered.parent is pruned and pruned.parent is original and desk.panes["right"] is recovered
+    assert recovered.parent is pruned and pruned.parent is original and desk.panes[1] is recovered
     assert recovered.model.history[-1]["steps"] == 12 and [x.step for x in desk.healing.points] == [*range(13)]
     assert folders() == [] and not desk.notice
-    assert desk.pruned_cost is not None  # what the Prune tab shows
+    assert pruned.cost is not None  # what the Prune tab shows
 
 
 def test_a_recovered_model_is_asked_and_stored_in_8_bits(desk):
-    """It chats beside either other model, and its int8 version stands in its place."""
+    """It chats beside any other model, and its int8 version stands in its place."""
     wait(desk.heal())
-    wait(desk.set_int8(True))
-    assert desk.panes["right"].kind == "int8" and desk.panes["right"].parent.kind == "recovered"
-    assert desk.compare("pruned", "recovered") is None  # the right one stays
-    assert [x.kind for x in desk.panes.values()] == ["pruned", "int8"]
+    wait(desk.small("recovered-1"))
+    assert [x.id for x in desk.panes] == ["original", "int8-1"] and desk.panes[1].parent.kind == "recovered"
+    desk.compare(["pruned-1", "recovered-1", "int8-1"])
     wait(desk.ask(None, "how many?", max_new_tokens=3, temperature=0))
-    assert {x.variant for x in desk.talk[0].answers.values()} == {"pruned", "int8"}
-    job = desk.compare("original", "pruned")  # int8 is on: now of the other model
-    assert wait(job).state == "done" and desk.panes["right"].parent.kind == "pruned"
-    with pytest.raises(LVLMError, match="please make it first"):
-        desk.compare("recovered", "pruned")
-    wait(desk.prune())  # what was healed came from another cut
-    assert [x.kind for x in desk.variants] == ["original", "pruned"] and desk.healing.points == []
+    assert list(desk.talk[0].answers) == ["pruned-1", "recovered-1", "int8-1"]
+    with pytest.raises(LVLMError, match="no model"):
+        desk.compare(["recovered-7"])
+
+
+def test_several_are_healed_side_by_side(desk):
+    """Healing again makes another variant; a chosen pruned model is healed instead of the newest."""
+    wait(desk.heal())
+    desk.wish("layerwise", 0.3, 0, 0)
+    wait(desk.prune())
+    desk.healing.of = "pruned-1"
+    wait(desk.heal())
+    assert [x.id for x in desk.variants] == ["original", "pruned-1", "recovered-1", "recovered-2", "pruned-2"]
+    desk.healing.of = None
+    wait(desk.heal())
+    assert desk.variants.latest("recovered").parent.id == "pruned-2"
+    desk.drop("pruned-1")
+    assert [x.id for x in desk.variants] == ["original", "pruned-2", "recovered-3"]
 
 
 def under_way(desk, steps: int = 3):
@@ -72,25 +82,25 @@ def test_stop_keeps_the_best_and_cancel_drops_it(desk):
     job = under_way(desk)
     desk.stop_healing()
     assert wait(job).state == "done"
-    first = desk.variants.get("recovered")
+    first = desk.variants.latest("recovered")
     assert 3 <= first.model.history[-1]["steps"] < 1000 and "Stopped" in healed.result(desk)
     job = under_way(desk)
     job.cancel()
     assert wait(job).state == "cancelled" and not desk.notice
-    assert desk.variants.get("recovered") is first and folders() == []
+    assert desk.variants.latest("recovered") is first and folders() == []
 
 
 def test_while_it_heals_one_can_chat_and_no_click_ends_it(desk):
     """Answers come between two steps; another job is refused in words, on this desk, and runs on another's."""
     job = under_way(desk)
     wait(desk.ask(None, "how many?", max_new_tokens=3, temperature=0))
-    assert desk.talk[0].answers["right"].stats.new_tokens == 3
+    assert desk.talk[0].answers["pruned-1"].stats.new_tokens == 3
     for click in (
         desk.prune,
         desk.heal,
         lambda: desk.calibrate(5),
         lambda: desk.open("x"),
-        lambda: desk.set_int8(True),
+        lambda: desk.small("original"),
     ):
         with pytest.raises(LVLMError, match="press Stop or Cancel"):
             click()
@@ -126,7 +136,7 @@ def test_a_killed_run_is_found_and_gone_on_with(desk, desks, monkeypatch):
     """Another desk with the same model finds it, whatever its own plan, and comes to the same weights and curve."""
     desk.wish("layerwise", 0.4, 0, 0)
     wait(desk.heal())
-    wanted = desk.variants.get("recovered").model
+    wanted = desk.variants.latest("recovered").model
     killed(monkeypatch, desk, at=9)
     assert desk.healing.goes_on is not None and len(folders()) == 1
 
@@ -135,8 +145,8 @@ def test_a_killed_run_is_found_and_gone_on_with(desk, desks, monkeypatch):
     run = other.healing.goes_on
     assert "step 8 of 12" in healed.unfinished(run) and other.plan.method == "widthwise"
     assert wait(other.heal(run)).state == "done"
-    found = other.variants.get("recovered").model
-    assert found.digest() == wanted.digest() and other.variants.get("pruned").title.endswith("layerwise")
+    found = other.variants.latest("recovered").model
+    assert found.digest() == wanted.digest() and other.variants.latest("pruned").title.endswith("layerwise")
     assert [x.step for x in other.healing.points] == [*range(13)]
     assert folders() == [] and other.healing.goes_on is None
 
@@ -162,7 +172,7 @@ def test_a_diverging_run_keeps_its_best_weights(desk):
     """Its sentence is shown, and the best before stands as recovered."""
     desk.healing.own = replace(SHORT, train="full", learning_rate=1e4)
     assert wait(desk.heal()).state == "failed"
-    assert "learning rate" in desk.notice and desk.variants.get("recovered") is not None
+    assert "learning rate" in desk.notice and desk.variants.latest("recovered") is not None
     assert folders() == [] and "<table>" in healed.result(desk)
 
 
@@ -172,7 +182,7 @@ def test_too_little_memory_is_said_before_anything_is_trained(desk, monkeypatch)
     monkeypatch.setenv(memory.OVERRIDE, "0.0000001")
     assert wait(desk.heal()).state == "failed"
     assert "Healing tiny-llama takes about" in desk.notice and "free" in desk.notice
-    assert desk.variants.get("recovered") is None and desk.healing.points == [] and folders() == []
+    assert desk.variants.latest("recovered") is None and desk.healing.points == [] and folders() == []
 
 
 def test_questions_are_asked_of_every_model_once(desk, monkeypatch):

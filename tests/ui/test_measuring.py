@@ -11,6 +11,7 @@ from evaluation.store import Store
 from lvlm import BadSamples, LVLMError, load
 from tests.ui import made_up
 from tests.ui.conftest import wait
+from ui import desk as desk_module
 from ui import measuring, workspace
 from ui.browser import Browser, draw_one
 from ui.heard import EVERY_TASK
@@ -27,7 +28,7 @@ def pocket():
     """A desk with the bundled model, pruned by 30%."""
     desk = workspace.Desks(Shelf(partial(load, step="chat"))).at("a")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workspace, "DEFAULT_SAMPLES", 1)
+        patch.setattr(desk_module, "DEFAULT_SAMPLES", 1)
         assert wait(desk.open("pocket-llava")).state == "done"
     assert wait(desk.prune()).state == "done"
     return desk
@@ -88,7 +89,7 @@ def test_every_model_at_hand_is_asked_the_same(desk):
     with pytest.raises(LVLMError, match="were asked"):
         measuring.score(desk)
     kept = heard[0].report
-    del desk.variants.get("pruned").measured[("scenes", 2)]
+    del desk.pruned.measured[("scenes", 2)]
     wait(measuring.score(desk))
     assert measuring.heard(desk)[0].report is kept
 

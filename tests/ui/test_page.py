@@ -16,6 +16,7 @@ from tests.ui.conftest import wait
 from ui import chat, page, prune, words
 from ui.shelf import Shelf
 from ui.talk import Answer, Exchange
+from ui.variants import Variant
 from ui.workspace import Desk
 
 
@@ -83,7 +84,7 @@ def test_every_part_draws_what_it_promises(desks, monkeypatch):
         lambda: None,
         lambda: wait(desk.open("one")),
         lambda: wait(desk.prune()),
-        lambda: wait(desk.set_int8(True)),
+        lambda: wait(desk.small("pruned-1")),
         lambda: wait(desk.heal()),
     ):
         step()
@@ -93,10 +94,9 @@ def test_every_part_draws_what_it_promises(desks, monkeypatch):
 
 
 def exchange(left: str, right: str | None = None) -> Exchange:
-    answers = {"left": Answer("original", left)}
-    if right is not None:
-        answers["right"] = Answer("pruned", right)
-    return Exchange("How many?", answers)
+    said = {"original": left, "pruned-1": right}
+    titled = {x: (x.split("-")[0], x.capitalize()) for x in said}
+    return Exchange("How many?", {x: Answer(x, *titled[x], text) for x, text in said.items() if text is not None})
 
 
 def test_the_page_says_where_answers_part():
@@ -116,13 +116,17 @@ def test_answers_cannot_inject_markup():
 def test_a_pane_shows_only_what_it_was_asked():
     """A pane that came later has no empty answers to earlier questions."""
     desk = Desk("a", Shelf(load=None), talk=[exchange("two"), exchange("one", "one")])
+    original = desk.variants.put(Variant("original", "original", "Original", None))
+    desk.variants.put(Variant("pruned-1", "pruned", "Pruned", None, original))
     assert [m["content"] for m in chat.messages(desk, "right")] == ["How many?", "one"]
     assert len(chat.messages(desk, "left")) == 4
 
 
 def test_statistics_word_speed_and_stop():
     """Under a pane: first token, tokens a second, and whether it was stopped."""
-    html = chat.statistics(Answer("pruned", "x", ChatStats(20, 5, 0.0321, 61.94, True)), busy=False)
+    html = chat.statistics(
+        Answer("pruned-1", "pruned", "Pruned", "x", ChatStats(20, 5, 0.0321, 61.94, True)), busy=False
+    )
     assert "32.1 ms" in html and "61.9 tokens/s" in html and "stopped" in html
 
 

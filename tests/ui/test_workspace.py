@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from lvlm import BadPlan, BadSamples, load, memory
+from lvlm import BadPlan, BadSamples, LVLMError, load, memory
 from tests import tiny
 from tests.ui.conftest import wait
 from ui import workspace
@@ -28,7 +28,7 @@ def test_opening_leads_to_a_plan(desk):
 def test_switching_models_frees_the_old_one(desk):
     """Nothing keeps a model alive once its last desk has left it, nor what was pruned from it."""
     wait(desk.prune())
-    old = [weakref.ref(desk.model.network), weakref.ref(desk.pruned.network)]
+    old = [weakref.ref(desk.model.network), weakref.ref(desk.pruned.model.network)]
     wait(desk.open("another"))
     gc.collect()
     assert [ref() for ref in old] == [None, None]
@@ -87,7 +87,7 @@ def test_both_models_answer_one_question_at_once(desk):
     job = desk.ask(tiny.picture(), "how many?", max_new_tokens=12, temperature=0)
     assert wait(job).state == "done"
     answers = desk.talk[0].answers
-    assert {answer.variant for answer in answers.values()} == {"original", "pruned"}
+    assert list(answers) == ["original", "pruned-1"] == [x.variant for x in answers.values()]
     assert all(answer.text and answer.stats.new_tokens == 12 for answer in answers.values())
 
 
@@ -114,13 +114,30 @@ def test_a_refused_question_leaves_the_talk_as_it_was(desk):
     assert [exchange.question for exchange in desk.talk] == ["how many?"]
 
 
-def test_int8_switches_the_right_side_and_back(desk):
-    """The switch puts an int8 model beside the original, and back the pruned one."""
+def test_int8_is_a_variant_in_its_parents_pane(desk):
+    """Any variant has one 8-bit child, made once, which takes its parent's place; 8 bits of 8 bits are refused."""
     wait(desk.prune())
-    wait(desk.set_int8(True))
-    assert desk.panes["right"].kind == "int8" and desk.panes["right"].model.bytes() < desk.pruned.bytes()
-    desk.set_int8(False)
-    assert desk.panes["right"].kind == "pruned" and desk.int8 is None
+    wait(desk.small("pruned-1"))
+    small = desk.variants.get("int8-1")
+    assert [x.id for x in desk.panes] == ["original", "int8-1"] and small.parent is desk.pruned
+    assert small.model.bytes() < desk.pruned.model.bytes() and small.plan is desk.pruned.plan
+    desk.compare(["original", "pruned-1"])
+    assert desk.small("pruned-1") is None and desk.panes[1] is small
+    wait(desk.small("original"))
+    assert [x.id for x in desk.variants] == ["original", "pruned-1", "int8-1", "int8-2"]
+    with pytest.raises(LVLMError, match="already"):
+        desk.small("int8-1")
+
+
+def test_the_same_plan_is_cut_once_and_another_makes_another_variant(desk):
+    """Pruning again by the same plan brings its variant back; by another plan both stand beside each other."""
+    wait(desk.prune())
+    first = desk.pruned
+    desk.wish("layerwise", 0.3, 0, 0)
+    wait(desk.prune())
+    assert [x.id for x in desk.variants] == ["original", "pruned-1", "pruned-2"] and desk.pruned.id == "pruned-2"
+    desk.wish("widthwise", 0.3, 0, 0)
+    assert desk.prune() is None and desk.pruned is first and desk.panes[1] is first
 
 
 def test_a_cancelled_calibration_keeps_the_old_scores(desk):

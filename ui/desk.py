@@ -1,0 +1,284 @@
+"""What a visitor has in hand: the model, its scores, the plan, the variants made from it and the conversation.
+
+A `Desk` belongs to one browser tab and outlives a refresh. How variants are made is told in making.py, and all desks
+are kept in workspace.py. Knows the library and jobs, and nothing of Gradio.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lvlm.errors import BadPlan, BadSamples, LVLMError
+from lvlm.events import Report
+from pruning import calibrate, make_plan
+from samples import load_samples
+from ui import jobs, making, runs
+from ui.healing import Healing
+from ui.measuring import Measuring
+from ui.runs import Run
+from ui.shelf import Shared, Shelf
+from ui.talk import Exchange
+from ui.variants import ORIGINAL, Variant, Variants
+
+DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
+DEFAULT_RATIO, MOST_RATIO = 0.30, 0.60
+
+
+@dataclass
+class Desk:
+    """One visitor's work. Changed by events and job threads; a page redraws when `version` moved."""
+
+    id: str
+    shelf: Shelf
+    shared: Shared | None = None
+    samples: int = DEFAULT_SAMPLES
+    scores: object = None
+    method: str = "widthwise"
+    ratio: float = DEFAULT_RATIO
+    protect_first: int = 0
+    protect_last: int = 0
+    plan: object = None
+    refusal: str = ""  # why the last wish could not be planned
+    notice: str = ""  # the last thing that went wrong in a job
+    variants: Variants = field(default_factory=Variants)
+    healing: Healing = field(default_factory=Healing)
+    measuring: Measuring = field(default_factory=Measuring)
+    image: object = None  # PIL, RGB: what is asked about
+    questions: tuple[str, ...] = ()  # suggestions that fit the image
+    greeted: bool = False  # the first example was laid out
+    talk: list[Exchange] = field(default_factory=list)
+    job: jobs.Job | None = None
+    answering: jobs.Job | None = None
+    version: int = 0
+    seen: float = field(default_factory=time.monotonic)
+
+    # --- what is there ---
+
+    @property
+    def model(self):
+        return self.shared.model if self.shared else None
+
+    @property
+    def panes(self) -> list[Variant]:
+        """The variants that answer side by side; the others are compared with the first."""
+        return [self.variants.get(x) for x in self.variants.panes]
+
+    @property
+    def pruned(self) -> Variant | None:
+        """What was pruned, or asked for again, last."""
+        return self.variants.latest("pruned")
+
+    @property
+    def patient(self) -> Variant | None:
+        """Which pruned model Heal is about: the chosen one, or else the newest."""
+        return self.variants.get(self.healing.of) or self.pruned
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None and self.job.busy
+
+    @property
+    def is_healing(self) -> bool:
+        return self.busy and self.job is self.healing.job
+
+    @property
+    def to_heal(self):
+        """The plan of what Heal is about: of a pruned model, or of the one that is pruned first."""
+        return self.patient.plan if self.patient else self.plan
+
+    # --- instant work ---
+
+    def replan(self) -> None:
+        """Make the plan anew from the scores; a wish that cannot be met keeps the old plan and says why."""
+        if self.scores is None:
+            return
+        try:
+            self.plan = make_plan(
+                self.scores,
+                method=self.method,
+                ratio=self.ratio,
+                protect_first=self.protect_first,
+                protect_last=self.protect_last,
+            )
+            self.refusal = ""
+        except BadPlan as error:
+            self.refusal = str(error)
+
+    def wish(self, method: str, ratio: float, protect_first: int, protect_last: int) -> None:
+        """What the controls say. Raises BadPlan for a ratio nobody can mean."""
+        if not (isinstance(ratio, int | float) and 0 <= ratio <= MOST_RATIO):
+            raise BadPlan(f"The share to remove is out of range: choose 0 to {MOST_RATIO:.0%}.")
+        self.method, self.ratio, self.protect_first, self.protect_last = method, ratio, protect_first, protect_last
+        self.replan()
+
+    def refuse(self, sentence: str) -> None:
+        """Note why a wish was not granted; the page shows it and puts its inputs back."""
+        self.notice = sentence
+        self.version += 1
+
+    # --- long work ---
+
+    def start(
+        self,
+        title: str,
+        work: Callable[[Report], object],
+        done: Callable[[object], None] = lambda result: None,
+        shares: bool = False,
+    ) -> jobs.Job:
+        """Start the desk's one job; the one under way, if any, is cancelled. Raises LVLMError if that is a long one."""
+        self.check_free()
+        if self.busy:
+            self.job.cancel()
+        self.notice = ""
+
+        def then(end: str) -> None:
+            if job is not self.job:  # another one was started since: its result is not wanted
+                return
+            if end == "done":
+                done(job.result)
+            job.result = None
+            self.notice = job.error
+            self.version += 1
+            self.seen = time.monotonic()  # what it made waits for its visitor
+
+        self.job = job = jobs.Job(title, work, then, shares)
+        self.version += 1
+        return job.start()
+
+    def check_free(self) -> None:
+        """No click ends the work of minutes or hours by the way: whatever takes long shares the machine."""
+        if self.busy and self.job.shares:
+            raise LVLMError(f"“{self.job.title}” is under way: please wait for its end, or press Stop or Cancel first.")
+
+    def open(self, name: str) -> jobs.Job:
+        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes."""
+        name = name.strip()
+
+        def work(report: Report):
+            shared = self.shelf.take(name, self.id, report)
+            try:
+                return shared, _calibrated(shared, DEFAULT_SAMPLES, report)
+            except BaseException:
+                self.shelf.leave(self.id, keep=self.shared)
+                raise
+
+        def done(result) -> None:
+            self.stop()
+            self.shared, self.scores = result
+            self.samples, self.plan, self.talk = DEFAULT_SAMPLES, None, []
+            self.variants.clear()
+            self.variants.put(Variant(ORIGINAL, "original", "Original", self.model))
+            self.protect_first = self.protect_last = 0
+            self.healing = Healing(goes_on=runs.unfinished(self.model.digest()))
+            self.replan()
+            self.shelf.leave(self.id, keep=self.shared)
+
+        return self.start(f"Open {name}", work, done)
+
+    def calibrate(self, samples: int) -> jobs.Job:
+        """Score the model on `samples` bundled samples. Raises BadSamples for a number nobody can mean."""
+        if not (isinstance(samples, int) and 1 <= samples <= MOST_SAMPLES):
+            raise BadSamples(f"{samples} samples cannot be calibrated on: choose 1 to {MOST_SAMPLES}.")
+        shared = self.shared
+
+        def done(scores) -> None:
+            self.samples, self.scores = samples, scores
+            self.replan()
+
+        return self.start(f"Calibrate on {samples} samples", lambda report: _calibrated(shared, samples, report), done)
+
+    def prune(self) -> jobs.Job | None:
+        """Carry out the plan; None where that was done before."""
+        return making.cut(self)
+
+    def heal(self, run: Run | None = None) -> jobs.Job:
+        """Heal the chosen pruned model, or go on with an unfinished run."""
+        return making.heal(self, run)
+
+    def small(self, id: str) -> jobs.Job | None:
+        """Store a variant in 8 bits; None where that was done before."""
+        return making.small(self, id)
+
+    def stop_healing(self) -> None:
+        """End the training after the step in hand; the best so far is kept."""
+        self.healing.stop.set()
+
+    def discard_run(self) -> None:
+        """Forget the unfinished run that was found."""
+        if self.healing.goes_on is not None and not self.is_healing:
+            self.healing.goes_on.remove()
+            self.healing.goes_on = runs.unfinished(self.model.digest())
+            self.version += 1
+
+    # --- variants ---
+
+    def bring(self, variant: Variant) -> None:
+        """Put one that was made, or is wanted again, to the front."""
+        self.variants.put(variant)
+        self.version += 1
+
+    def compare(self, ids: Sequence[str]) -> None:
+        """Let these variants answer side by side, the first is the reference. Raises LVLMError."""
+        self.variants.show(ids)
+        self.version += 1
+
+    def rename(self, id: str, title: str) -> None:
+        """Raises LVLMError for a title that cannot be told from the others."""
+        self.variants.rename(id, title)
+        self.version += 1
+
+    def drop(self, id: str) -> None:
+        """Free a variant and what came from it. Raises LVLMError for the original, and while long work may need it."""
+        if self.variants.find(id).kind == ORIGINAL:
+            raise LVLMError("Everything else was made from the original: open another model to let it go.")
+        self.check_free()
+        self.stop()
+        self.variants.drop(id)
+        self.version += 1
+        gc.collect()
+
+    # --- talking ---
+
+    def ask(self, image, question: str, *, max_new_tokens: int, temperature: float) -> jobs.Job:
+        """Ask every pane's model; their answers grow side by side. A refused question leaves the talk as it was."""
+        panes, talk = self.panes, self.talk
+        exchange = Exchange.of(question, panes)
+        talk.append(exchange)
+
+        def work(report: Report) -> None:
+            how = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+            exchange.grow(panes, image, job.wish_to_stop, **how)
+
+        def then(end: str) -> None:
+            if end != "done":
+                talk.remove(exchange)
+            self.version += 1
+
+        self.answering = job = jobs.Job("Answer", work, then)
+        return job.start()
+
+    def show(self, image, questions: tuple[str, ...]) -> None:
+        """Put another picture on the table: a new conversation begins."""
+        self.stop()
+        self.image, self.questions, self.talk = image, questions, []
+
+    def stop(self) -> None:
+        """End the answer under way."""
+        if self.answering is not None:
+            self.answering.cancel()
+
+    def close(self) -> None:
+        """Cancel everything and put the model back."""
+        self.stop()
+        if self.busy:
+            self.job.cancel()
+        self.variants.clear()
+        self.shared = self.scores = self.plan = None
+        self.shelf.leave(self.id)
+
+
+def _calibrated(shared: Shared, samples: int, report: Report):
+    if samples not in shared.scores:
+        shared.scores[samples] = calibrate(shared.model, load_samples("scenes", n=samples), report=report)
+    return shared.scores[samples]
