@@ -13,7 +13,7 @@ from lvlm.images import check_question, open_image
 from samples import examples
 from ui import words
 from ui.inputs import Picture
-from ui.part import Part, Start
+from ui.part import Part, Start, whole
 from ui.talk import Answer, Exchange
 from ui.variants import Variant
 from ui.workspace import Desk, Desks
@@ -185,11 +185,11 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         if on:
             desk.small(right.id)
         elif right.kind == "int8":
-            desk.compare([desk.panes[0].id, right.parent.id])
+            desk.variants.show([desk.panes[0].id, right.parent.id])
 
     def compare(key: str, pair: str):
         """Choose which two models answer, by their names at hand: "original pruned-1", "pruned-1 recovered-1" …"""
-        desks.at(key).compare((pair or "").split())
+        desks.at(key).variants.show((pair or "").split())
 
     def draw(desk: Desk) -> list:
         if desk.image is None and not desk.greeted and scenes:
@@ -221,7 +221,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         Start(panes["right"].prune.click, prune_first),
     ]
     changing = [pair, panes["left"].head, panes["right"].head, int8, panes["right"].prune, *shown]
-    return Part(changing, draw, starts), follow, talking
+    return Part(changing, draw, starts, lambda desk: (*whole(desk), desk.answered)), follow, talking
 
 
 @dataclass(frozen=True)

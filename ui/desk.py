@@ -6,7 +6,7 @@ are kept in workspace.py. Knows the library and jobs, and nothing of Gradio.
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lvlm.errors import BadPlan, BadSamples, LVLMError
@@ -27,7 +27,7 @@ DEFAULT_RATIO, MOST_RATIO = 0.30, 0.60
 
 @dataclass
 class Desk:
-    """One visitor's work. Changed by events and job threads; a page redraws when `version` moved."""
+    """One visitor's work. Changed by events and job threads; a page redraws what moved."""
 
     id: str
     shelf: Shelf
@@ -50,7 +50,8 @@ class Desk:
     talk: list[Exchange] = field(default_factory=list)
     job: jobs.Job | None = None
     answering: jobs.Job | None = None
-    version: int = 0
+    answered: int = 0  # moves when answers end
+    version: int = 0  # moves with whatever else changes, except in `variants`, `healing` and `measuring`
     seen: float = field(default_factory=time.monotonic)
 
     # --- what is there ---
@@ -113,9 +114,8 @@ class Desk:
         self.replan()
 
     def refuse(self, sentence: str) -> None:
-        """Note why a wish was not granted; the page shows it and puts its inputs back."""
+        """Note why a wish was not granted; the page shows it."""
         self.notice = sentence
-        self.version += 1
 
     # --- long work ---
 
@@ -213,21 +213,6 @@ class Desk:
 
     # --- variants ---
 
-    def bring(self, variant: Variant) -> None:
-        """Put one that was made, or is wanted again, to the front."""
-        self.variants.put(variant)
-        self.version += 1
-
-    def compare(self, ids: Sequence[str]) -> None:
-        """Let these variants answer side by side, the first is the reference. Raises LVLMError."""
-        self.variants.show(ids)
-        self.version += 1
-
-    def rename(self, id: str, title: str) -> None:
-        """Raises LVLMError for a title that cannot be told from the others."""
-        self.variants.rename(id, title)
-        self.version += 1
-
     def drop(self, id: str) -> None:
         """Free a variant and what came from it. Raises LVLMError for the original, and while long work may need it."""
         if self.variants.find(id).kind == ORIGINAL:
@@ -235,7 +220,6 @@ class Desk:
         self.check_free()
         self.stop()
         self.variants.drop(id)
-        self.version += 1
         gc.collect()
 
     # --- talking ---
@@ -253,7 +237,7 @@ class Desk:
         def then(end: str) -> None:
             if end != "done":
                 talk.remove(exchange)
-            self.version += 1
+            self.answered += 1
 
         self.answering = job = jobs.Job("Answer", work, then)
         return job.start()

@@ -9,7 +9,7 @@ from recovery import BadRecipe
 from ui import curves, healed, words
 from ui.healing import BUILT_IN, CHOICES, MINUTES
 from ui.inputs import Dial
-from ui.part import Part, Start
+from ui.part import Part, Start, whole
 from ui.workspace import Desk, Desks
 
 OWN = "own"
@@ -240,7 +240,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         Start(discard.click, discard_healing),
     ]
     drawn = [choice, said, heal, *settings, stop, curve_row, unfinished, found, chart, result, to_chat]
-    return Part(drawn, draw, starts), Part([facts, held_head, held, terms_head, terms], draw_live), to_chat
+    asked = Part(drawn, draw, starts, lambda desk: (*whole(desk), desk.measuring.version))
+    live = [facts, held_head, held, terms_head, terms]
+    return asked, Part(live, draw_live, state=lambda desk: (*whole(desk), len(desk.healing.points))), to_chat
 
 
 def _choices() -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def cut(desk) -> jobs.Job | None:
     model, plan = desk.model, _planned(desk.plan)
     desk.check_free()
     if (known := cut_by(desk, plan)) is not None:
-        desk.bring(known)
+        desk.variants.put(known)
         return None
     return desk.start(
         "Prune and measure", lambda report: _cut(model, plan, report), lambda made: _put_cut(desk, plan, made)
@@ -57,7 +57,7 @@ def _put_cut(desk, plan, made: tuple) -> Variant:
     title = f"Pruned {percent(plan.achieved)} {plan.method}"
     id = desk.variants.new_id("pruned")
     found = Variant(id, "pruned", title, model, original, plan, cost=cost, seconds=seconds)
-    desk.bring(found)
+    desk.variants.put(found)
     gc.collect()
     return found
 
@@ -71,12 +71,12 @@ def small(desk, id: str) -> jobs.Job | None:
         raise LVLMError(f"“{whole.title}” is stored in 8 bits already: choose another model.")
     known = next((x for x in desk.variants.children(id) if x.kind == "int8"), None)
     if known is not None:
-        desk.bring(known)
+        desk.variants.put(known)
         return None
 
     def done(model) -> None:
         if desk.variants.get(id) is whole:
-            desk.bring(Variant(desk.variants.new_id("int8"), "int8", f"{whole.title}, 8-bit", model, whole))
+            desk.variants.put(Variant(desk.variants.new_id("int8"), "int8", f"{whole.title}, 8-bit", model, whole))
 
     return desk.start(f"Store “{whole.title}” in 8 bits", lambda report: quantize(whole.model, "int8"), done)
 
@@ -124,7 +124,7 @@ def _train(desk, run: Run, pruned: Variant, report: Report) -> None:
         made, diverged = error.best, error
     seconds = time.perf_counter() - began
     title, id = f"Recovered: {in_words(run.recipe)}", desk.variants.new_id("recovered")
-    desk.bring(Variant(id, "recovered", title, made, pruned, recipe=run.recipe, seconds=seconds))
+    desk.variants.put(Variant(id, "recovered", title, made, pruned, recipe=run.recipe, seconds=seconds))
     if diverged:
         raise diverged
 
@@ -134,4 +134,4 @@ def _ask_all(desk, per_task: int, report: Report) -> None:
     for variant in desk.variants:
         if per_task and (ASKED_OF, per_task) not in variant.measured and variant.kind != "int8":
             ask(variant, ASKED_OF, per_task, report)
-            desk.version += 1
+            desk.measuring.version += 1

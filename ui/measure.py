@@ -10,7 +10,7 @@ from evaluation.experiments import EXPERIMENTS
 from lvlm.errors import LVLMError
 from ui import measuring
 from ui.browser import Browser, draw_one
-from ui.part import Part, Start
+from ui.part import Part, Start, whole
 from ui.replication import Replication
 from ui.scoreboard import Scoreboard
 from ui.workspace import Desk, Desks
@@ -103,4 +103,5 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
         measuring.run_experiment(desks.at(key))
 
     starts = [Start(board.score.click, start_scoring), Start(paper.run.click, start_experiment)]
-    return Part(*drawing(board, paper, answers), starts)
+    outputs, draw = drawing(board, paper, answers)
+    return Part(outputs, draw, starts, lambda desk: (*whole(desk), desk.measuring.version))

@@ -59,6 +59,7 @@ class Measuring:
     """A visitor's choices on the Measure tab."""
 
     opened: bool = False  # nothing is worked out before somebody looks
+    version: int = 0  # moves with every measurement
     wish: Wish = field(default_factory=Wish)
     refusal: str = ""
     experiment: str = "zero-shot"
@@ -103,7 +104,7 @@ def score(desk):
     def work(report: Report) -> None:
         for place, variant in enumerate(todo):
             ask(variant, wish.suite, wish.per_task, _part(report, place, len(todo), variant.title))
-            desk.version += 1
+            desk.measuring.version += 1
 
     title = "Score the original" if len(todo) == 1 and todo[0].kind == "original" else f"Score {_models(len(todo))}"
     return desk.start(title, work, shares=True)
@@ -196,7 +197,7 @@ def run_experiment(desk):
             report(event)
             if isinstance(event, Progress) and event.stage == "experiment" and event.done > done:
                 done = event.done  # the page draws what is there so far
-                desk.version += 1
+                desk.measuring.version += 1
 
         run(one.grid(here), store(), RESULTS / "scratch", report=listen)
 

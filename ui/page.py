@@ -6,6 +6,7 @@ import gradio as gr
 
 from lvlm import LVLMError, load
 from ui import chat, heal, measure, prune, rail
+from ui.part import Part
 from ui.shelf import Shelf
 from ui.theme import CSS, theme
 from ui.workspace import Desks
@@ -58,24 +59,24 @@ def build_app(model: str) -> gr.Blocks:
             api_visibility="private",
         )
 
-        parts = [side, prune_tab, heal_tab, chat_tab, measure_tab]
+        parts = [side, prune_tab, heal_tab, curves, chat_tab, measure_tab]
         outputs = [component for part in parts for component in part.outputs]
-        following = [timer, seen, *job.outputs, *clock.outputs, *curves.outputs]
+        following = [timer, seen, *job.outputs, *clock.outputs]
 
-        def look(key: str, drawn_before: tuple | None) -> list:
-            """The job under way, and the whole desk again where it changed since this page last drew it."""
+        def look(key: str, drawn_before: list | None, again: Part | None = None) -> list:
+            """The job under way, and those parts that moved since this page last drew them; `again` in any case."""
             if not key:
                 return [gr.skip()] * (len(following) + len(outputs))
             desk = desks.at(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
-            # Before drawing: what changes meanwhile is drawn next time.
-            now = (desk.version, desk.busy, len(desk.healing.points))
-            moved = [gr.skip()] * len(curves.outputs) if now == drawn_before else curves.draw(desk)
-            same = drawn_before is not None and now[:2] == tuple(drawn_before[:2])
-            drawn = [gr.skip()] * len(outputs) if same else [value for part in parts for value in part.draw(desk)]
+            now = [part.state(desk) for part in parts]  # before drawing: what changes meanwhile is drawn next time
+            drawn = []
+            for part, state, before in zip(parts, now, drawn_before or [None] * len(parts), strict=True):
+                same = state == before and part is not again
+                drawn += [gr.skip()] * len(part.outputs) if same else part.draw(desk)
             pace = gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS)
-            return [pace, now, *job.draw(desk), *clock.draw(desk), *moved, *drawn]
+            return [pace, now, *job.draw(desk), *clock.draw(desk), *drawn]
 
         def arrive(key: str) -> list:
             """A page opens or is refreshed: find its desk, or lay a new one."""
@@ -102,7 +103,7 @@ def build_app(model: str) -> gr.Blocks:
         for part in parts:
             for start in part.starts:
                 start.trigger(
-                    _started(desks, start.function, look),
+                    _started(desks, start.function, partial(look, again=part)),
                     [desk_key, seen, *start.inputs],
                     [*following, *outputs],
                     queue=False,
@@ -112,9 +113,10 @@ def build_app(model: str) -> gr.Blocks:
 
 
 def _started(desks: Desks, function, look):
-    """The event function that starts a job and shows its first progress; what a person got wrong is said there."""
+    """The event function that starts a job and shows its first progress; what a person got wrong is said there, and
+    the part's inputs are put back to what holds."""
 
-    def event(key: str, drawn_before: tuple | None, *inputs) -> list:
+    def event(key: str, drawn_before: list | None, *inputs) -> list:
         try:
             function(key, *inputs)
         except LVLMError as error:

@@ -49,6 +49,7 @@ class Variants:
         self._known: dict[str, Variant] = {}  # in the order of making
         self._recent: list[str] = []  # ids, the one made or asked for last at the end
         self._made: dict[str, int] = {}  # of each kind, ever
+        self.version = 0  # moves with every change
         self.panes: list[str] = []  # ids of those that answer, the first is what the others are compared with
 
     def __iter__(self) -> Iterator[Variant]:
@@ -97,6 +98,7 @@ class Variants:
             if variant.kind == "int8" and variant.parent.id in self.panes:
                 place = self.panes.index(variant.parent.id)
             self.panes[place : place + 1] = [variant.id]
+        self.version += 1
         return variant
 
     def _unlike_others(self, title: str) -> str:
@@ -116,6 +118,7 @@ class Variants:
         heir = gone.parent.id if gone.parent else None
         panes = [x if x in self._known else heir for x in self.panes]
         self.panes = [x for x in dict.fromkeys(panes) if x is not None]
+        self.version += 1
 
     def rename(self, id: str, title: str) -> None:
         """Raises LVLMError for a title that cannot be told from the others."""
@@ -125,9 +128,13 @@ class Variants:
         if any(x.title == title for x in self if x is not variant):
             raise LVLMError(f'Another model is called "{title}": please choose another name.')
         variant.title = title
+        self.version += 1
 
     def clear(self) -> None:
+        """As new; only the version goes on."""
+        version = self.version
         self.__init__()
+        self.version = version + 1
 
     def show(self, ids: Sequence[str]) -> None:
         """Let these answer, in this order. Raises LVLMError for one that there is not, and for none or too many."""
@@ -135,3 +142,4 @@ class Variants:
         if not 1 <= len(ids) <= MOST_PANES:
             raise LVLMError(f"{len(ids)} models cannot answer side by side: choose 1 to {MOST_PANES}.")
         self.panes = ids
+        self.version += 1

@@ -44,11 +44,11 @@ def test_a_recovered_model_is_asked_and_stored_in_8_bits(desk):
     wait(desk.heal())
     wait(desk.small("recovered-1"))
     assert [x.id for x in desk.panes] == ["original", "int8-1"] and desk.panes[1].parent.kind == "recovered"
-    desk.compare(["pruned-1", "recovered-1", "int8-1"])
+    desk.variants.show(["pruned-1", "recovered-1", "int8-1"])
     wait(desk.ask(None, "how many?", max_new_tokens=3, temperature=0))
     assert list(desk.talk[0].answers) == ["pruned-1", "recovered-1", "int8-1"]
     with pytest.raises(LVLMError, match="no model"):
-        desk.compare(["recovered-7"])
+        desk.variants.show(["recovered-7"])
 
 
 def test_several_are_healed_side_by_side(desk):

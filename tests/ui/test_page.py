@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 
 import gradio as gr
 import numpy as np
@@ -14,6 +15,7 @@ from pruning import Importance, Scores, Workload
 from recovery import Recipe
 from tests.ui.conftest import wait
 from ui import chat, page, prune, words
+from ui.part import Part
 from ui.shelf import Shelf
 from ui.talk import Answer, Exchange
 from ui.variants import Variant
@@ -142,3 +144,43 @@ def test_the_rail_says_what_each_model_takes_and_whether_it_fits(monkeypatch):
             assert words.memory(entry.need("recover").total) in html
     assert len(marks["7"]) == 3 * len(catalogue()) and "✗" not in marks["1000"]
     assert 0 < marks["0.1"].count("✓") < marks["7"].count("✓") < len(marks["7"])
+
+
+@pytest.fixture
+def look(desks, monkeypatch):
+    """What the page's clock draws: (key, states seen) → the states now, and the parts that are drawn."""
+    monkeypatch.setattr(page, "Desks", lambda shelf: desks)
+    drawn = []
+    for module in (page.rail, page.prune, page.heal, page.chat, page.measure):
+        monkeypatch.setattr(module, "Part", partial(_noting, drawn, module.__name__.removeprefix("ui.")))
+    app = page.build_app("one")
+    (tick,) = [x.fn for x in app.fns.values() if x.targets and x.targets[0][1] == "tick"]
+
+    def at(key: str, seen):
+        drawn.clear()
+        return tick(key, seen)[1], set(drawn)
+
+    return at
+
+
+def _noting(drawn: list, name: str, outputs, draw, *rest, **options) -> Part:
+    return Part(outputs, lambda desk: drawn.append(name) or draw(desk), *rest, **options)
+
+
+def test_only_parts_that_moved_are_drawn_anew(desks, look):
+    """After the first look nothing but the clocks is; an answer moves the chat alone, a measurement the tables."""
+    desk = desks.at("a")
+    wait(desk.open("one"))
+    seen, drawn = look("a", None)
+    assert drawn == {"rail", "prune", "heal", "chat", "measure"}
+    seen, drawn = look("a", seen)
+    assert drawn == {"rail"}
+    wait(desk.ask(None, "how many?", max_new_tokens=2, temperature=0))
+    seen, drawn = look("a", seen)
+    assert drawn == {"rail", "chat"}
+    desk.measuring.version += 1
+    seen, drawn = look("a", seen)
+    assert drawn == {"rail", "heal", "measure"}
+    wait(desk.prune())
+    seen, drawn = look("a", seen)
+    assert drawn == {"rail", "prune", "heal", "chat", "measure"}

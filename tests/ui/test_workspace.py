@@ -121,7 +121,7 @@ def test_int8_is_a_variant_in_its_parents_pane(desk):
     small = desk.variants.get("int8-1")
     assert [x.id for x in desk.panes] == ["original", "int8-1"] and small.parent is desk.pruned
     assert small.model.bytes() < desk.pruned.model.bytes() and small.plan is desk.pruned.plan
-    desk.compare(["original", "pruned-1"])
+    desk.variants.show(["original", "pruned-1"])
     assert desk.small("pruned-1") is None and desk.panes[1] is small
     wait(desk.small("original"))
     assert [x.id for x in desk.variants] == ["original", "pruned-1", "int8-1", "int8-2"]
