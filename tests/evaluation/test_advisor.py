@@ -1,0 +1,84 @@
+"""The advisor: what it proposes fits the goal as its own plan counts it, and every estimate has its evidence."""
+
+import math
+
+import pytest
+
+from evaluation.advisor import Evidence, Goal, Point, int8_bytes, papers_model, smallest, ways
+from evaluation.store import SHIPPED, Store
+from lvlm import BadPlan
+from pruning import prune, quantize
+from tests import tiny
+
+
+@pytest.fixture
+def nothing(tmp_path):
+    return Store(tmp_path, below=())
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "phi"])
+def test_bytes_in_8_bits_are_counted_exactly(family):
+    """What the advisor counts for a pruned model in 8 bits is what storing it takes."""
+    model = tiny.model(family)
+    from pruning import make_plan
+
+    cut = prune(model, make_plan(tiny.scores(model), ratio=0.3))
+    assert int8_bytes(cut.anatomy, cut.bytes()) == quantize(cut).bytes()
+
+
+@pytest.mark.parametrize("memory", [1.0, 0.9, 0.8])
+def test_every_way_fits_the_memory_and_the_best_comes_first(memory, nothing):
+    """No way takes more than the goal; a percent less removed would; and those that keep enough come first."""
+    found = ways(tiny.scores(tiny.model()), Goal(memory, kept=0.9), nothing)
+    assert found and all(x.memory <= memory + 1e-9 for x in found)
+    assert [x.reached for x in found] == sorted((x.reached for x in found), reverse=True)
+    assert {x.int8 for x in found} == {False, True}
+    whole = [x for x in found if not x.ratio]
+    assert len({x.int8 for x in whole}) == len(whole)  # with nothing to remove there is one way, not two
+    assert all(x.recipe is None for x in whole)
+
+
+def test_what_does_not_fit_gives_no_way(nothing):
+    """Below the smallest that can be reached there is none."""
+    scores = tiny.scores(tiny.model())
+    least = smallest(scores, int8=True)
+    assert not ways(scores, Goal(least - 0.01), nothing) and ways(scores, Goal(least + 0.02), nothing)
+    assert least < smallest(scores, int8=False)
+
+
+def test_without_our_own_results_the_paper_is_the_evidence(nothing):
+    """An unknown model is judged by LLaVA's rows: Table 2 as it is, Table 5 healed, Table 7 in 8 bits."""
+    scores = tiny.scores(tiny.model())
+    told = {
+        (e.source, e.where) for w in ways(scores, Goal(0.8, int8=False, training="none"), nothing) for e in w.evidence
+    }
+    assert told == {("paper", "Table 2")}
+    healed = ways(scores, Goal(0.8, int8=False), nothing)
+    assert {e.where for w in healed for e in w.evidence} == {"Table 5"} and all(w.recipe for w in healed)
+    assert papers_model("tiny-llama") == "LLaVA-v1.5-7B" and papers_model("pocket-bunny") == "Bunny-v1.0-3B"
+
+
+def test_our_own_results_come_before_the_papers():
+    """The bundled model was healed here: that is what its estimate comes from, at the points as measured."""
+    from evaluation.advisor import _pruned
+
+    ours, papers = _pruned("pocket-llava", "layerwise", "few", Store(SHIPPED))
+    assert (ours.source, papers.source) == ("ours", "paper")
+    assert ours.at(0.30) == ours.points[1].kept and ours.points[1].low <= ours.points[1].kept <= ours.points[1].high
+
+
+def test_an_estimate_lies_between_its_points_and_ends_with_them():
+    """Linear between neighbours, 100% at nothing removed, unknown beyond, and blind to points not to be trusted."""
+    found = Evidence(
+        "ours", "x", "m", "layerwise", (Point(0.2, 90.0), Point(0.4, 50.0), Point(0.5, 99.0, suspect="no"))
+    )
+    assert found.at(0.1) == 95 and found.at(0.3) == 70 and found.at(0.0) == 100
+    assert math.isnan(found.at(0.45))
+    assert [x.ratio for x in found.around(0.3)] == [0.2, 0.4]
+
+
+@pytest.mark.parametrize("wrong", [{"memory": 0}, {"memory": 1.5}, {"kept": -1}, {"training": "much"}])
+def test_a_goal_that_is_none_is_refused(wrong):
+    """Shares beyond 0…1 and an unknown amount of training are refused in words."""
+    with pytest.raises(BadPlan):
+        Goal(**wrong)
