@@ -8,12 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
 ROUNDS = 2000  # of the bootstrap: an end of the interval is then good to about a twentieth of its width
 FLIPS = 20_000  # of the permutation test: no p-value is smaller than 1/20 001
 LEVEL = 0.95
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)  # 1.96
 ENDS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))  # percentiles
 
 
@@ -115,6 +117,20 @@ def t_quantile(degrees: int) -> float:
     density = np.cos(angles) ** (degrees - 1)
     below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return math.sqrt(degrees) * math.tan(np.interp(LEVEL, below / below[-1], angles))
+
+
+def wilson(won: float, n: int, z: float = Z) -> tuple[float, float]:
+    """Wilson's score interval of a share, 0…1: `won` of `n`, halves allowed. (0, 1) where nothing was counted.
+
+    Never outside 0…1 and never a point, unlike share ± z·√(share·(1 − share) / n): Wilson, JASA 22 (1927).
+    """
+    assert 0 <= won <= n, "no more can be won than there is"
+    if not n:
+        return 0.0, 1.0
+    share, extra = won / n, z * z / n
+    middle = (share + extra / 2) / (1 + extra)
+    half = z * math.sqrt(share * (1 - share) / n + extra / (4 * n)) / (1 + extra)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _draws(right, dense_right, tasks, seed, rounds) -> tuple[np.ndarray, np.ndarray]:
