@@ -2,9 +2,13 @@
 
 from lvlm.int8 import quantized as quantize
 
+from .about import Facts, Overlap, facts, overlap
+from .budget import Forecast, fit, forecast
 from .calibration import CalibrationSettings, calibrate
 from .checkpoint import loads_in_transformers, save
 from .cost import Cost, Workload, measure
+from .masking import masked
+from .pace import Pace, time_layers
 from .plan import Costs, Plan, make_plan, published_plan
 from .scores import Importance, Scores
 from .surgery import prune
@@ -14,17 +18,27 @@ __all__ = [
     "CalibrationSettings",
     "Cost",
     "Costs",
+    "Facts",
+    "Forecast",
     "Importance",
+    "Overlap",
+    "Pace",
     "Plan",
     "Scores",
     "Unit",
     "Workload",
     "calibrate",
+    "facts",
+    "fit",
+    "forecast",
     "loads_in_transformers",
     "make_plan",
+    "masked",
     "measure",
+    "overlap",
     "prune",
     "published_plan",
     "quantize",
     "save",
+    "time_layers",
 ]

@@ -67,6 +67,13 @@ def count(anatomy: Anatomy, workload: Workload, weight_bytes: int | None = None)
     )
 
 
+def int8_bytes(anatomy: Anatomy) -> int:
+    """Bytes of the weights once `quantize` stored the decoder's matrices in 8 bits, with a 4-byte scale a row."""
+    linears = [x for layer in anatomy.layers for x in layer.linears]
+    whole = sum(x.rows * x.columns for x in linears)
+    return anatomy.itemsize * (anatomy.parts.total - whole) + whole + 4 * sum(x.rows for x in linears)
+
+
 def layer_flops(layer, tokens: int, keys: int) -> int:
     """Matrix products with the weights, and queries × keys and weights × values over all keys (masked ones too)."""
     return 2 * tokens * layer.weights + 4 * tokens * keys * layer.n_heads * layer.head_dim
@@ -76,7 +83,7 @@ def workload_of(model: LVLM) -> Workload:
     """A blank image and a 20-word question through this model's own processor and vision tower (run once, counted)."""
     if model.processor is None:
         return Workload(64, 0, 0)
-    inputs = _inputs(model)
+    inputs = inputs_of(model)
     with torch.no_grad(), flop_counter() as counter:
         decoder_inputs(shared_copy(model.network), inputs)
     ids = inputs["input_ids"]
@@ -93,7 +100,7 @@ def flop_counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping={kernel: attention})
 
 
-def _inputs(model: LVLM) -> dict:
+def inputs_of(model: LVLM) -> dict:
     image = Image.new("RGB", (336, 336), "white")
     text = prompt_text(model.processor, [(QUESTION, None)], image, ask=True)
     inputs = encode_texts(model.processor, [text], [image], side="left")
@@ -132,8 +139,8 @@ def measure(model: LVLM, timed: bool = True, repeats: int = 5, new_tokens: int =
     cost = replace(cost, parameters=model.parameters())
     if not timed or model.processor is None:
         return cost
-    inputs = _inputs(model)
-    run = partial(_token_times, model, inputs, new_tokens, model.device.type == "cuda")
+    inputs = inputs_of(model)
+    run = partial(token_times, model, inputs, new_tokens, model.device.type == "cuda")
     report(Progress("measure", 0, repeats + 2, "warming up"))
     run()
     report(Progress("measure", 1, repeats + 2, "measuring memory"))
@@ -168,7 +175,7 @@ class _Clock:
         self.times.pop(0)  # the first call was the prompt itself
 
 
-def _token_times(model: LVLM, inputs: dict, tokens: int, cuda: bool) -> list[float]:
+def token_times(model: LVLM, inputs: dict, tokens: int, cuda: bool) -> list[float]:
     """When each of `tokens` new tokens came, in seconds. One run gives both figures: two would differ by chance."""
     pad, clock = model.processor.tokenizer.pad_token_id, _Clock(cuda)
     options = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "pad_token_id": pad}

@@ -11,12 +11,7 @@ def prune(model: LVLM, plan: Plan) -> LVLM:
     """A new LVLM with only what the plan keeps. Raises BadPlan if the plan was made for other weights."""
     if any(x.get("step") == "quantize" for x in model.history):
         raise BadPlan("An int8 model cannot be cut: please prune the model it was made from, then quantize again.")
-    shape = tuple((x.groups, x.neurons) for x in model.anatomy.layers)
-    if shape != plan.dense_shape or model.digest() != plan.digest:
-        raise BadPlan(
-            f"This plan was made for {plan.model} (weights {plan.digest}), not for these weights ({model.digest()}): "
-            "please calibrate this model and plan again."
-        )
+    check_made_for(model, plan)
     check_pruning(model, plan.layers, plan.heads, plan.neurons)
     network = keep(model.network, plan.layers, plan.heads, plan.neurons)
     step = {
@@ -33,3 +28,13 @@ def prune(model: LVLM, plan: Plan) -> LVLM:
         "settings": plan.settings,
     }
     return model.then(network, step)
+
+
+def check_made_for(model: LVLM, plan: Plan) -> None:
+    """Raises BadPlan if the plan was made for other weights."""
+    shape = tuple((x.groups, x.neurons) for x in model.anatomy.layers)
+    if shape != plan.dense_shape or model.digest() != plan.digest:
+        raise BadPlan(
+            f"This plan was made for {plan.model} (weights {plan.digest}), not for these weights ({model.digest()}): "
+            "please calibrate this model and plan again."
+        )
