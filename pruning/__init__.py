@@ -2,7 +2,7 @@
 
 from lvlm.int8 import quantized as quantize
 
-from .about import Facts, Overlap, facts, overlap
+from .about import Facts, Overlap, Split, facts, overlap, split
 from .budget import Forecast, fit, forecast
 from .calibration import CalibrationSettings, calibrate
 from .checkpoint import loads_in_transformers, save
@@ -25,6 +25,7 @@ __all__ = [
     "Pace",
     "Plan",
     "Scores",
+    "Split",
     "Unit",
     "Workload",
     "calibrate",
@@ -40,5 +41,6 @@ __all__ = [
     "published_plan",
     "quantize",
     "save",
+    "split",
     "time_layers",
 ]

@@ -103,3 +103,31 @@ def _shared(first: np.ndarray, second: np.ndarray, number: int) -> np.ndarray:
     a, b = np.ones(number, dtype=bool), np.ones(number, dtype=bool)
     a[first], b[second] = False, False
     return np.array([np.sum(a & b), np.sum(a & ~b), np.sum(b & ~a)])
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Parameters of each layer's attention, or of its MLP, by what becomes of them: (L,) each; norms left out."""
+
+    stays: np.ndarray  # in both plans
+    both: np.ndarray  # both remove it
+    first: np.ndarray  # only the first plan does
+    second: np.ndarray
+
+    @property
+    def whole(self) -> np.ndarray:
+        return self.stays + self.both + self.first + self.second
+
+
+def split(first: Plan, second: Plan | None = None) -> tuple[Split, Split]:
+    """(attention, MLP) under two plans of one model; without a second one, all that goes is the first's alone."""
+    found = []
+    for part, place in (("heads", 0), ("neurons", 1)):
+        rows = []
+        for i, shape in enumerate(first.dense_shape):
+            everything = np.arange(shape[place])
+            other = everything if second is None else getattr(second, part)[i]
+            gone = _shared(getattr(first, part)[i], other, shape[place])
+            rows.append(first.unit_costs[i][1 + place] * np.array([shape[place] - gone.sum(), *gone]))
+        found.append(Split(*np.array(rows).T))
+    return found[0], found[1]

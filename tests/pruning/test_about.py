@@ -5,7 +5,7 @@ import pytest
 
 from lvlm import BadPlan
 from pruning import Unit, make_plan, prune
-from pruning.about import facts, overlap
+from pruning.about import facts, overlap, split
 from tests import tiny
 
 FAMILIES = ["llama", "llama-gqa", "phi", "phi3"]
@@ -77,3 +77,18 @@ def test_plans_of_different_models_are_not_compared():
     a, b = (make_plan(tiny.scores(tiny.model(seed=x))) for x in (0, 1))
     with pytest.raises(BadPlan, match="one"):
         overlap(a, b)
+
+
+def test_a_split_adds_up_to_the_layers():
+    """Whatever becomes of them, a layer's parts are all there; without a second plan nothing is shared."""
+    scores = tiny.scores(tiny.model("llama-gqa", layers=6))
+    a, b = make_plan(scores, "layerwise", 0.3), make_plan(scores, "widthwise", 0.45)
+    for second in (None, b):
+        attention, mlp = split(a, second)
+        for layer, heads, neurons in zip(scores.anatomy.layers, attention.whole, mlp.whole, strict=True):
+            assert heads + neurons == layer.groups * layer.unit("heads")[0] + layer.neurons * layer.unit("neurons")[0]
+    found = overlap(a, b)
+    assert attention.both.sum() + mlp.both.sum() <= found.both
+    assert attention.second.sum() + mlp.second.sum() == found.second  # it removes no whole layer, and so no norm
+    alone = split(a)[0]
+    assert not alone.both.any() and not alone.second.any() and alone.first[list(a.removed_layers)].all()
