@@ -48,26 +48,48 @@ class _Gumbel(LogitsProcessor):
         return scores.float() / self.temperature - torch.log(-torch.log(uniform)).float().to(scores.device)
 
 
-class _TokenQueue:
-    """The streamer that `generate` writes token ids into; its first call is the prompt."""
+class _Closed(Exception):
+    """Ends a generation at once."""
 
-    def __init__(self):
-        self.queue = queue.SimpleQueue()
+
+class _TokenQueue:
+    """The streamer that `generate` writes token ids into; its first call is the prompt. It returns when the next token
+    is wanted: between two of them nothing is computed."""
+
+    def __init__(self, closed: threading.Event):
+        self.closed, self.queue = closed, queue.SimpleQueue()
+        self.wanted = threading.Semaphore(0)
         self.prompt_seen = False
 
     def put(self, value):
         if self.prompt_seen:
             self.queue.put((time.perf_counter(), int(value.flatten()[-1])))
+            self.wanted.acquire()
+        if self.closed.is_set():
+            raise _Closed
         self.prompt_seen = True
 
     def end(self):
         pass  # the thread itself says when it has ended, also when it failed
 
 
+def _speak(network, options: dict) -> None:
+    """Generate, in a thread that knows nothing of the stream it serves: one that nobody holds can go, and ends it."""
+    error = None
+    try:
+        with torch.no_grad():
+            network.generate(**options)
+    except BaseException as found:  # noqa: BLE001 - handed over to the consumer, which raises it
+        error = found
+    finally:
+        options["streamer"].queue.put(error)
+
+
 class ChatStream(Iterator[str]):
     """Pieces of one answer. Ends when the model has finished, `stop` is set, or `close()` is called.
 
-    `stats` is None until the stream has ended; by then its thread has ended too.
+    A token is computed when it is asked for: the machine is free while nobody does. `stats` is None until the stream
+    has ended; by then its thread has ended too.
     """
 
     def __init__(self, model, image, question, history, *, max_new_tokens, temperature, seed, stop):
@@ -83,8 +105,8 @@ class ChatStream(Iterator[str]):
         self._ids: list[int] = []
         self._sent = ""
         self._times: list[float] = []
-        self._tokens = _TokenQueue()
-        self._ended = object()
+        self._tokens = _TokenQueue(self._closed)
+        self._asked = True  # for the first token
         self._error: BaseException | None = None
         options = {
             **inputs,
@@ -96,7 +118,7 @@ class ChatStream(Iterator[str]):
         if temperature > 0:
             options["logits_processor"] = LogitsProcessorList([_Gumbel(temperature, seed)])
         self._start = time.perf_counter()
-        self._thread = threading.Thread(target=self._run, args=(model.network, options), daemon=True)
+        self._thread = threading.Thread(target=_speak, args=(model.network, options), daemon=True)
         self._thread.start()
 
     @property
@@ -104,19 +126,19 @@ class ChatStream(Iterator[str]):
         """Ids of the tokens said so far, the end mark included."""
         return tuple(self._ids)
 
-    def _run(self, network, options) -> None:
-        try:
-            with torch.no_grad():
-                network.generate(**options)
-        except BaseException as error:  # noqa: BLE001 - handed over to the consumer, which raises it
-            self._error = error
-        finally:
-            self._tokens.queue.put(self._ended)
+    def advance(self) -> None:
+        """Begin to compute the next token without waiting for it, so that several streams do so side by side."""
+        if not self._asked:
+            self._asked = True
+            self._tokens.wanted.release()
 
     def __next__(self) -> str:
         while self.stats is None:
+            self.advance()
             item = self._tokens.queue.get()
-            if item is self._ended:
+            self._asked = False
+            if not isinstance(item, tuple):
+                self._error = item
                 return self._finish()
             self._times.append(item[0])
             self._ids.append(item[1])
@@ -140,7 +162,7 @@ class ChatStream(Iterator[str]):
         rate = (n - 1) / (self._times[-1] - first) if n > 1 else 0.0
         stopped = self._closed.is_set() or self._user_stop.is_set()
         self.stats = ChatStats(self.prompt_tokens, n, first - self._start, rate, stopped)
-        if self._error is not None:
+        if self._error is not None and not self._closed.is_set():
             raise self._error
         piece = self._new_text(last=True)
         if piece:
@@ -150,11 +172,10 @@ class ChatStream(Iterator[str]):
     def close(self) -> None:
         """End the generation now and wait for its thread; safe to call at any time, from any thread."""
         self._closed.set()
+        self._tokens.wanted.release()
         self._thread.join()
-        if self.stats is None:
-            self._error = None
-            for _ in self:
-                pass
+        for _ in self:  # to its end, which counts what was said
+            pass
 
     def __enter__(self):
         return self
@@ -163,8 +184,9 @@ class ChatStream(Iterator[str]):
         self.close()
 
     def __del__(self):
-        if hasattr(self, "_closed"):
+        if hasattr(self, "_thread"):
             self._closed.set()  # a dropped stream stops computing; nobody is left to wait for it
+            self._tokens.wanted.release()
 
 
 def encode_prompt(model, image, question: str, history: Sequence[tuple[str, str]] = ()) -> dict:

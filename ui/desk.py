@@ -7,18 +7,20 @@ are kept in workspace.py. Knows the library and jobs, and nothing of Gradio.
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from lvlm.errors import BadPlan, BadSamples, LVLMError
+from lvlm.errors import BadPlan, BadSamples, Cancelled, LVLMError
 from lvlm.events import Report
-from pruning import calibrate, make_plan
+from pruning import calibrate
 from samples import load_samples
 from ui import jobs, making, runs
 from ui.healing import Healing
+from ui.looking import Looking, answers_ended
 from ui.measuring import Measuring
+from ui.picking import Picking
 from ui.runs import Run
 from ui.shelf import Shared, Shelf
-from ui.talk import Exchange
+from ui.talk import Exchange, How
 from ui.variants import ORIGINAL, Variant, Variants
 
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
@@ -44,10 +46,13 @@ class Desk:
     variants: Variants = field(default_factory=Variants)
     healing: Healing = field(default_factory=Healing)
     measuring: Measuring = field(default_factory=Measuring)
+    picking: Picking = field(default_factory=Picking)
     image: object = None  # PIL, RGB: what is asked about
     questions: tuple[str, ...] = ()  # suggestions that fit the image
     greeted: bool = False  # the first example was laid out
     talk: list[Exchange] = field(default_factory=list)
+    how: How = How()  # as the next question is to be answered
+    looking: Looking = field(default_factory=Looking)
     job: jobs.Job | None = None
     answering: jobs.Job | None = None
     answered: int = 0  # moves when answers end
@@ -95,14 +100,16 @@ class Desk:
         if self.scores is None:
             return
         try:
-            self.plan = make_plan(
+            self.plan = self.picking.plan(
                 self.scores,
+                self.shared and self.shared.pace,
                 method=self.method,
                 ratio=self.ratio,
+                largest=MOST_RATIO,
                 protect_first=self.protect_first,
                 protect_last=self.protect_last,
             )
-            self.refusal = ""
+            self.ratio, self.refusal = self.plan.ratio, ""
         except BadPlan as error:
             self.refusal = str(error)
 
@@ -170,6 +177,7 @@ class Desk:
             self.variants.clear()
             self.variants.put(Variant(ORIGINAL, "original", "Original", self.model))
             self.protect_first = self.protect_last = 0
+            self.picking = Picking()
             self.healing = Healing(goes_on=runs.unfinished(self.model.digest()))
             self.replan()
             self.shelf.leave(self.id, keep=self.shared)
@@ -224,19 +232,28 @@ class Desk:
 
     # --- talking ---
 
-    def ask(self, image, question: str, *, max_new_tokens: int, temperature: float) -> jobs.Job:
+    def ask(self, image, question: str, *, max_new_tokens: int, temperature: float, seed: int = 0) -> jobs.Job:
         """Ask every pane's model; their answers grow side by side. A refused question leaves the talk as it was."""
         panes, talk = self.panes, self.talk
-        exchange = Exchange.of(question, panes)
+        how = How(max_new_tokens, temperature, seed)
+        exchange = Exchange.of(question, panes, how)
         talk.append(exchange)
 
         def work(report: Report) -> None:
-            how = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-            exchange.grow(panes, image, job.wish_to_stop, **how)
+            exchange.grow(panes, image, job.wish_to_stop, pause, **asdict(how))
+
+        def pause() -> None:
+            """Everybody's answers grow in turn."""
+            try:
+                jobs.TURNS.let_others(job.wish_to_stop)
+            except Cancelled:
+                pass  # stopped: what was said stays, and the streams end by themselves
 
         def then(end: str) -> None:
             if end != "done":
                 talk.remove(exchange)
+            else:
+                answers_ended(self)
             self.answered += 1
 
         self.answering = job = jobs.Job("Answer", work, then)

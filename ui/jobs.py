@@ -4,10 +4,11 @@ A job is not tied to the request that started it: a refreshed or second page fin
 watching. Jobs know the library's events and nothing of Gradio.
 """
 
+import gc
+import itertools
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,24 @@ from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Event, LossPoint, Progress, Report
 
 log = logging.getLogger(__name__)
+PATIENCE = 2.0  # seconds after which patient work goes before those who came later
+LOOK = 0.05  # seconds between two looks at whether somebody who waits was cancelled
+
+
+@dataclass(eq=False)
+class Place:
+    """Somebody's in the line for the machine."""
+
+    number: int  # of arrival
+    patient: bool
+    moved: threading.Condition  # told when it may be this one's turn
+    thread: int = field(default_factory=threading.get_ident)
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Whose turn is next: the least. Patient ones let everybody pass for a while, but not for ever."""
+        return self.patient and time.monotonic() - self.since < PATIENCE, self.number
 
 
 class Turns:
@@ -24,35 +43,59 @@ class Turns:
     calibration puts hooks and gradients on one, and two computations at once take longer than one after the other."""
 
     def __init__(self):
-        self._line, self._moved = deque(), threading.Condition()  # threads; the first holds the machine
+        self._lock, self._arrivals = threading.Lock(), itertools.count()
+        self._line: list[Place] = []  # who waits
+        self._holder: Place | None = None
 
     @contextmanager
-    def turn(self, cancelled: threading.Event):
-        """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it."""
-        me = threading.get_ident()
-        with self._moved:
-            self._line.append(me)
+    def turn(self, cancelled: threading.Event, patient: bool = False):
+        """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it. Within a turn of the same
+        thread it is held already. patient: lets those pass that come later, for a while."""
+        if self._holder is not None and self._holder.thread == threading.get_ident():
+            yield
+            return
+        self._wait(cancelled, patient)
+        mine = threading.get_ident()
         try:
-            self._wait(me, cancelled)
             yield
         finally:
-            with self._moved:
+            with self._lock:
+                if self._holder is not None and self._holder.thread == mine:
+                    self._pass_on()
+
+    def let_others(self, cancelled: threading.Event, patient: bool = False) -> None:
+        """Called by the holder: whoever is in line goes first. Raises `Cancelled` as above; then it holds nothing."""
+        with self._lock:
+            if not self._line:
+                return
+            self._pass_on()
+        self._wait(cancelled, patient)
+
+    def _wait(self, cancelled: threading.Event, patient: bool) -> None:
+        with self._lock:
+            me = Place(next(self._arrivals), patient, threading.Condition(self._lock))
+            self._line.append(me)
+            try:
+                while self._holder is not None or min(self._line, key=lambda x: x.rank) is not me:
+                    if cancelled.is_set():
+                        raise Cancelled("Cancelled while waiting.")
+                    me.moved.wait(LOOK)
+                self._holder = me
+            finally:
                 self._line.remove(me)
-                self._moved.notify_all()
 
-    def let_others(self, cancelled: threading.Event) -> None:
-        """Called by the holder: whoever is in line goes first. Raises `Cancelled` as above."""
-        with self._moved:
-            self._line.rotate(-1)
-            self._moved.notify_all()
-        self._wait(threading.get_ident(), cancelled)
+    def _pass_on(self) -> None:
+        self._holder = None
+        if self._line:
+            min(self._line, key=lambda x: x.rank).moved.notify()
 
-    def _wait(self, me: int, cancelled: threading.Event) -> None:
-        with self._moved:
-            while self._line[0] != me:
-                if cancelled.is_set():
-                    raise Cancelled("Cancelled while waiting.")
-                self._moved.wait(0.05)
+    def before(self, thread: int | None) -> int:
+        """How many go before a thread that waits; 0 for one that does not."""
+        with self._lock:
+            mine = next((x for x in self._line if x.thread == thread), None)
+            if mine is None:
+                return 0
+            return (self._holder is not None) + sum(x.rank < mine.rank for x in self._line)
 
 
 TURNS = Turns()
@@ -69,7 +112,7 @@ class Job:
     title: str  # a verb phrase for the person: "Calibrate pocket-llava"
     work: Callable[[Report], Any] = field(repr=False)
     then: Callable[[str], None] = field(default=lambda end: None, repr=False)
-    shares: bool = False  # others may compute whenever it reports: long work that leaves models as they are
+    shares: bool = False  # others may compute, and go first, whenever it reports: long work that changes no model
     state: str = "waiting"  # waiting → running → done | failed | cancelled
     stage: str = ""  # what it is doing now
     fraction: float = 0.0  # 0…1, of the stage at hand
@@ -94,6 +137,11 @@ class Job:
             return None
         return (time.monotonic() - self.stage_began) * (1 - self.fraction) / self.fraction
 
+    @property
+    def before(self) -> int:
+        """How many others compute before this one may; 0 once it runs."""
+        return TURNS.before(self.thread.ident) if self.thread and self.state == "waiting" else 0
+
     def start(self) -> "Job":
         """Begin, in a thread of its own."""
         self.thread = threading.Thread(target=self._run, name=self.title, daemon=True)
@@ -109,7 +157,7 @@ class Job:
         if self.wish_to_stop.is_set():
             raise Cancelled("Cancelled.")
         if self.shares:
-            TURNS.let_others(self.wish_to_stop)
+            TURNS.let_others(self.wish_to_stop, patient=True)
         if isinstance(event, LossPoint):
             self.said_left = event.seconds_left if event.step else None
         if isinstance(event, Progress):
@@ -122,7 +170,7 @@ class Job:
         """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
         named shortly, so that no page waits for a job that died."""
         try:
-            with TURNS.turn(self.wish_to_stop):
+            with TURNS.turn(self.wish_to_stop, patient=self.shares):
                 self.state, self.stage_began = "running", time.monotonic()
                 self.result = self.work(self.report)
             end = "done"
@@ -140,4 +188,6 @@ class Job:
         finally:
             self.fraction = 1.0 if end == "done" else self.fraction
             self.work = self.then = None  # they hold models
+            if end != "done":
+                gc.collect()  # networks hold reference cycles
             self.state = end

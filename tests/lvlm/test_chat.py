@@ -97,6 +97,25 @@ def test_two_streams_run_side_by_side(model):
     assert ["".join(x) for x in streams] == alone
 
 
+def test_nothing_is_computed_that_nobody_asked_for(model):
+    """Between two tokens the machine is free, for hooks and gradients too; asked ahead, a stream computes meanwhile
+    and says what it says alone."""
+    alone = "".join(model.chat(tiny.picture(), "what?", max_new_tokens=6))
+    passes = []
+    hook = model.network.get_decoder().register_forward_pre_hook(lambda *_: passes.append(None))
+    other = tiny.model("llama-gqa", seed=3)
+    with model.chat(tiny.picture(), "what?", max_new_tokens=6) as stream:
+        said, before = next(stream), len(passes)
+        assert "".join(other.chat(None, "how many?", max_new_tokens=20)) and len(passes) == before
+        stream.advance()
+        while stream._tokens.queue.empty():
+            pass
+        assert len(passes) == before + 1
+        said += "".join(stream)
+    hook.remove()
+    assert said == alone
+
+
 def test_sampling_is_reproducible_and_leaves_the_global_generator_alone(model):
     """A seed fixes the answer; other seeds differ; torch's own generator is untouched."""
     state = torch.get_rng_state()

@@ -8,6 +8,12 @@ from ui import jobs
 from ui.jobs import Job
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Without end, on machines that stall for seconds."""
+    monkeypatch.setattr(jobs, "PATIENCE", 1e9)
+
+
 def run(work, **options):
     job = Job("Try", work, **options).start()
     job.thread.join(5)
@@ -89,7 +95,7 @@ def test_long_work_that_shares_lets_others_go_first():
     job = Job("Long", long, shares=True).start()
     started.wait(5)
     others = [Job(x, lambda report, x=x: order.append(x)) for x in "ab"]
-    for count, other in enumerate(others, 2):
+    for count, other in enumerate(others, 1):
         other.start()
         while len(jobs.TURNS._line) < count:
             pass
@@ -114,7 +120,7 @@ def test_cancelled_while_others_go_first():
 
     job = Job("Long", long, shares=True).start()
     other = Job("Other", hold).start()
-    while len(jobs.TURNS._line) < 2:
+    while len(jobs.TURNS._line) < 1:
         pass
     queued.set()
     inside.wait(5)
@@ -123,7 +129,7 @@ def test_cancelled_while_others_go_first():
     assert job.state == "cancelled" and other.busy
     go.set()
     other.thread.join(5)
-    assert not jobs.TURNS._line
+    assert not jobs.TURNS._line and jobs.TURNS._holder is None
 
 
 def test_events_become_a_bar_and_words():
@@ -141,3 +147,51 @@ def test_events_become_a_bar_and_words():
     job.wish_to_stop.set()
     with pytest.raises(Cancelled):
         job.report(LayerScored(0, 0.5))
+
+
+def waiting(jobs_: list[Job]) -> list[Job]:
+    """Jobs that came one after the other and all wait."""
+    for count, job in enumerate(jobs_, 1):
+        job.start()
+        while len(jobs.TURNS._line) < count:
+            pass
+    return jobs_
+
+
+def test_everybody_knows_how_many_come_first():
+    """Whoever waits is told how many are before: the holder, those who came earlier, and those whom it lets pass."""
+    order = []
+    with jobs.TURNS.turn(threading.Event()):
+        long = Job("Long", lambda report: order.append("long"), shares=True)
+        a, b = (Job(x, lambda report, x=x: order.append(x)) for x in "ab")
+        waiting([long, a, b])
+        assert [x.before for x in (a, b, long)] == [1, 2, 3]
+        a.cancel()
+        a.thread.join(5)
+        assert [x.before for x in (a, b, long)] == [0, 1, 2] and a.state == "cancelled"
+    for x in (b, long):
+        x.thread.join(5)
+    assert order == ["b", "long"] and b.before == 0
+
+
+def test_patience_ends(monkeypatch):
+    """Long work that let others pass for long enough keeps its place before those who come later."""
+    monkeypatch.setattr(jobs, "PATIENCE", 0)
+    order = []
+    with jobs.TURNS.turn(threading.Event()):
+        line = waiting([Job(x, lambda report, x=x: order.append(x), shares=x == "long") for x in ("long", "a")])
+    for x in line:
+        x.thread.join(5)
+    assert order == ["long", "a"]
+
+
+def test_a_turn_within_a_turn_is_the_same_one():
+    """What holds the machine may ask for it again, and holds it until the outer turn ends."""
+    never = threading.Event()
+    with jobs.TURNS.turn(never):
+        with jobs.TURNS.turn(never):
+            pass
+        other = waiting([Job("Other", lambda report: None)])[0]
+        assert other.state == "waiting"
+    other.thread.join(5)
+    assert other.state == "done"

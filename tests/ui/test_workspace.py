@@ -163,7 +163,24 @@ def test_left_desks_are_cleared(desk, desks):
     assert desk.shelf.names == [] and desks.at("a") is not desk
 
 
+class Told:
+    """An answer of letters, which notes when it was asked to go on."""
+
+    def __init__(self, name: str, letters: str, heard: list):
+        self.name, self.letters, self.heard = name, iter(letters), heard
+
+    def advance(self) -> None:
+        self.heard.append(f"{self.name} on")
+
+    def __next__(self) -> str:
+        return next(self.letters)
+
+
 def test_pieces_come_in_turn():
-    """No side waits for the other to finish."""
-    pieces = list(interleave({"left": iter("abc"), "right": iter("x")}))
-    assert pieces == [("left", "a"), ("right", "x"), ("left", "b"), ("left", "c")]
+    """No pane waits for another to finish, all compute beside each other, and others may come between two pieces."""
+    heard = []
+    streams = {"original": Told("original", "abc", heard), "pruned-1": Told("pruned-1", "x", heard)}
+    pieces = list(interleave(streams, lambda: heard.append("others")))
+    assert pieces == [("original", "a"), ("pruned-1", "x"), ("original", "b"), ("original", "c")]
+    both, one = ["original on", "pruned-1 on", "others"], ["original on", "others"]
+    assert heard == [*both, *both, *one, *one]
