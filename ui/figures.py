@@ -115,13 +115,11 @@ def _ground(figure: go.Figure, x: str) -> None:
 
 
 def _legend(figure: go.Figure, y: float = -0.19) -> go.Figure:
-    """Names under the figure, and of the mode bar only the picture's download."""
+    """Names under the figure."""
     figure.update_layout(
         showlegend=True,
         legend=dict(orientation="h", y=y, yanchor="top", x=0, xanchor="left", font=dict(size=12)),
         margin=dict(t=26),
-        modebar=dict(remove=["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale", "resetScale"],
-                     bgcolor="rgba(0,0,0,0)", color=GREY, activecolor=VARIANT_COLOURS["pruned"]),
     )  # fmt: skip
     return figure
 

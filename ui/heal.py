@@ -7,6 +7,7 @@ import gradio as gr
 from lvlm.errors import BadSamples, LVLMError
 from recovery import BadRecipe
 from ui import curves, healed, words
+from ui.figure import figure
 from ui.healing import BUILT_IN, CHOICES, MINUTES
 from ui.inputs import Dial
 from ui.part import Part, Start, whole
@@ -103,10 +104,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
             with gr.Row(equal_height=False, visible=False) as curve_row:
                 with gr.Column(min_width=300, elem_classes=["slab", "pair"]):
                     held_head = gr.HTML()
-                    held = gr.Plot(show_label=False, container=False, elem_id="plot-held-out", elem_classes="figure")
+                    held = figure("held-out", "Loss on samples that are never trained on")
                 with gr.Column(min_width=300, elem_classes=["slab", "pair"]):
                     terms_head = gr.HTML()
-                    terms = gr.Plot(show_label=False, container=False, elem_id="plot-terms", elem_classes="figure")
+                    terms = figure("terms", "Every loss in use")
             result = gr.HTML(elem_id="healed")
             to_chat = gr.Button("Ask both →", visible=False, elem_id="healed-to-chat", variant="primary")
 

@@ -8,7 +8,7 @@ from lvlm import LVLMError, load
 from ui import chat, heal, measure, prune, rail
 from ui.part import Part
 from ui.shelf import Shelf
-from ui.theme import CSS, theme
+from ui.theme import CSS, head, theme
 from ui.workspace import Desks
 
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
@@ -135,6 +135,7 @@ def launch(app: gr.Blocks, port: int | None, host: str, **options):
         server_port=port,
         theme=theme(),
         css_paths=[CSS],
+        head=head(),
         ssr_mode=False,
         footer_links=["api", "settings"],
         max_file_size="64mb",

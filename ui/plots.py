@@ -74,6 +74,7 @@ def _bars(
                 orientation="h",
                 marker=look,
                 base=base,
+                name="goes" if hatched else "stays",
                 hovertext=hover,
                 hoverinfo="text",
             )
@@ -124,11 +125,14 @@ def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
     return gone
 
 
-def _map(values: np.ndarray, gone: np.ndarray, told: np.ndarray, sentence: str, gap: float) -> list[go.Heatmap]:
+def _map(
+    values: np.ndarray, gone: np.ndarray, told: np.ndarray, names: list[str], sentence: str, gap: float
+) -> list[go.Heatmap]:
     """Two heatmaps on one scale: what stays in full colour, what goes faded. All arrays (L, widest).
 
     The colour is the logarithm of a unit's importance over its layer's mean: units compete within their layer.
-    `told` (L, widest, k): what the hover `sentence` may name as %{customdata[i]}; its "$" becomes "stays" or "goes".
+    `told` (L, widest, k): what the hover `sentence` may name as %{customdata[i]}, and a table of the figure by these
+    `names`; the sentence's "$" becomes "stays" or "goes".
     """
     means = np.nanmean(values, axis=1, keepdims=True)
     shares = np.divide(values, means, out=np.ones_like(values), where=means > 0)
@@ -149,7 +153,9 @@ def _map(values: np.ndarray, gone: np.ndarray, told: np.ndarray, sentence: str, 
             ygap=max(gap, 2),
             showscale=False,
             hoverongaps=False,
+            name="goes" if goes else "stays",
             customdata=told,
+            meta=dict(columns=names),
             hovertemplate=sentence.replace("$", "goes" if goes else "stays") + "<extra></extra>",
         )
         for goes in (False, True)
@@ -181,6 +187,7 @@ def heads(scores: Sequence[np.ndarray], kept: Kept, group: int = 1) -> go.Figure
             values,
             gone,
             np.dstack([values, ranks]),
+            ["importance", "rank"],
             f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
             "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer",
             gap=3,
@@ -240,6 +247,7 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
             means,
             lost > 0.5,
             np.dstack([means, share]),
+            ["mean importance", "share that goes"],
             "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its "
             "neurons go<br>this group $, mean importance %{customdata[0]:.3g}",
             gap=0,

@@ -7,6 +7,7 @@ import numpy as np
 
 from lvlm.errors import LVLMError
 from ui import plots, words
+from ui.figure import figure
 from ui.inputs import Dial
 from ui.part import Part, Start
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
@@ -60,16 +61,16 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
         with gr.Column(scale=7, min_width=320):
             cards = gr.HTML(_skeleton_cards(), elem_id="cards")
             with gr.Column(elem_classes="slab"):
-                network_head, network = gr.HTML(), _plot("network")
+                network_head, network = gr.HTML(), figure("network", "The network to scale")
     result = gr.HTML(elem_id="result")
     to_chat = gr.Button("Ask both →", visible=False, elem_id="to-chat", variant="primary")
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320, elem_classes=["slab", "pair"]):
-            influence_head, influence = gr.HTML(), _plot("influence")
+            influence_head, influence = gr.HTML(), figure("influence", "Block influence, layer by layer")
         with gr.Column(min_width=320, elem_classes=["slab", "pair"]):
-            heads_head, heads = gr.HTML(), _plot("heads")
+            heads_head, heads = gr.HTML(), figure("heads", "Importance of every head")
     with gr.Column(elem_classes="slab"):
-        neurons_head, neurons = gr.HTML(), _plot("neurons")
+        neurons_head, neurons = gr.HTML(), figure("neurons", "Importance of the neurons")
 
     live = [
         cards,
@@ -123,10 +124,6 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
 
     starts = [Start(calibrate.click, start_calibration, [samples]), Start(prune.click, start_pruning)]
     return Part([method, ratio, first, last, samples, calibrate, result, to_chat, *live], draw, starts), to_chat
-
-
-def _plot(name: str) -> gr.Plot:
-    return gr.Plot(show_label=False, container=False, elem_id=f"plot-{name}", elem_classes="figure")
 
 
 def draw_plan(desk: Desk) -> list:

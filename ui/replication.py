@@ -11,7 +11,8 @@ from ui import costs, figures, lines, measuring, words
 from ui.files import as_csv
 from ui.inputs import Dial
 from ui.measuring import Found
-from ui.scoreboard import download, plot, suites, table
+from ui.figure import figure as place
+from ui.scoreboard import download, suites, table
 from ui.workspace import Desk
 
 PAPERS = [("none", ""), *((x, x) for x in lines.FAMILIES.values())]
@@ -51,7 +52,7 @@ class Replication:
                 self.run = gr.Button("Run", variant="primary", size="lg", interactive=False, elem_id="run-experiment")
             with gr.Column(scale=9, min_width=320):
                 with gr.Column(elem_classes="slab"):
-                    head, figure = gr.HTML(elem_id="experiment-head"), plot("experiment")
+                    head, figure = gr.HTML(elem_id="experiment-head"), place("experiment", "The experiment's results")
                     self.papers = gr.Radio(
                         PAPERS, value="", label="The paper's own lines, under ours", elem_id="papers"
                     )

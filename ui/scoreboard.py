@@ -4,6 +4,7 @@ import gradio as gr
 
 from evaluation.suites import PER_TASK
 from ui import figures, heard, measuring, words
+from ui.figure import figure
 from ui.files import as_csv
 from ui.inputs import Dial
 from ui.measuring import SUITES
@@ -45,9 +46,9 @@ class Scoreboard:
         cards = gr.HTML(elem_id="score-cards")
         with gr.Row(equal_height=False, visible=False) as pair:
             with gr.Column(scale=6, min_width=320, elem_classes=["slab", "pair"]):
-                scores_head, scores = gr.HTML(), plot("scores")
+                scores_head, scores = gr.HTML(), figure("scores", "Scores, task by task")
             with gr.Column(scale=5, min_width=320, elem_classes=["slab", "pair"], visible=False) as kept_slab:
-                kept_head, kept = gr.HTML(), plot("kept")
+                kept_head, kept = gr.HTML(), figure("kept", "What is kept of the original's scores")
         with gr.Accordion("The same as a table", open=False, visible=False, elem_id="scores-more") as more:
             rows = table("scores-table")
             csv = download("scores-csv")
@@ -83,11 +84,6 @@ def suites(name: str) -> gr.Radio:
     """Which questions."""
     choices = [(title, x) for x, title in SUITES.items()]
     return gr.Radio(choices, value="scenes", label="Asked about", elem_id=name, min_width=280, scale=3)
-
-
-def plot(name: str) -> gr.Plot:
-    """A figure whose picture can be downloaded."""
-    return gr.Plot(show_label=False, container=False, elem_id=f"plot-{name}", elem_classes=["figure", "picture"])
 
 
 def table(name: str, **options) -> gr.Dataframe:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import gradio as gr
 
-CSS = Path(__file__).resolve().parent.parent / "assets" / "style.css"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+CSS = ASSETS / "style.css"
+SCRIPT = ASSETS / "page.js"
+
+
+def head() -> str:
+    """What stands in the page's head: our own script, as text, so that nothing is fetched for it."""
+    return f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
 
 
 def theme() -> gr.themes.Base:

@@ -1,0 +1,64 @@
+/* The little that Gradio and Plotly leave to a page: files made in the browser, the clipboard, and marks for screen
+   readers. Everything hangs on one name, `prunoscope`. */
+window.prunoscope = {
+  /** Hand a file to the person. */
+  save(name, url) {
+    const link = Object.assign(document.createElement("a"), { href: url, download: `prunoscope-${name}` });
+    document.body.append(link);
+    link.click();
+    link.remove();
+  },
+
+  saveText(name, text) {
+    if (!text) return;
+    const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+    prunoscope.save(name, url);
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  },
+
+  /** What a figure shows, by the heading that stands before it. */
+  finding(element) {
+    for (let at = element; at; at = at.parentElement)
+      for (let before = at.previousElementSibling; before; before = before.previousElementSibling) {
+        const heading = [...before.querySelectorAll(".finding h3")].pop();
+        if (heading) return heading.textContent.trim();
+      }
+    return "";
+  },
+
+  /** A figure as a "png" or "svg" file, on white and under its finding, as no page is around it. */
+  async saveFigure(name, format) {
+    const plot = document.querySelector(`#plot-${name} .js-plotly-plot`);
+    if (!plot) return;
+    const { width, height } = plot.getBoundingClientRect();
+    const words = prunoscope.finding(document.querySelector(`#plot-${name}`)).split(" ");
+    const lines = [""];
+    for (const word of words)
+      if ((lines.at(-1) + word).length * 8 > width) lines.push(word);
+      else lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word;
+    const room = lines[0] ? 16 + 20 * lines.length : 0, ink = "#334155";
+    const layout = {
+      ...plot.layout,
+      paper_bgcolor: "#ffffff",
+      plot_bgcolor: "#ffffff",
+      font: { ...plot.layout.font, color: ink },
+      margin: { ...plot.layout.margin, t: (plot.layout.margin?.t ?? 0) + room },
+    };
+    if (room)
+      layout.title = { text: lines.join("<br>"), font: { size: 15, color: ink }, x: 0, xref: "container", xanchor: "left",
+        pad: { l: 12, t: 8 }, y: 1, yref: "container", yanchor: "top" };
+    const size = { width: Math.round(width), height: Math.round(height + room) };
+    const url = await Plotly.toImage({ data: plot.data, layout: { ...layout, ...size } }, { format, scale: 2, ...size });
+    prunoscope.save(`${name}.${format}`, url);
+  },
+
+  /** To the clipboard; pages without https have none of the modern kind. */
+  async copy(text) {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const box = Object.assign(document.createElement("textarea"), { value: text });
+    document.body.append(box);
+    box.select();
+    document.execCommand("copy");
+    box.remove();
+  },
+};
