@@ -93,3 +93,10 @@ def attention_to_image(
             'please load the model with attention "sdpa" or "eager".'
         )
     return tuple(watch.found[i][:, shown].cpu().numpy() for i in range(layers))
+
+
+def averaged(weights: Sequence[np.ndarray], layer: int | None = None, head: int | None = None) -> np.ndarray:
+    """(image tokens,): one head's weights; the mean of a layer's heads; or, without a layer, of all heads of all."""
+    if layer is None:
+        return np.concatenate(weights).mean(0)
+    return weights[layer].mean(0) if head is None else weights[layer][head]

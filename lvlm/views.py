@@ -27,6 +27,12 @@ class Grid:
         shown = weights[..., self.tokens.start : self.tokens.stop]
         return shown.reshape(*weights.shape[:-1], self.rows, self.columns)
 
+    def most(self, weights: np.ndarray) -> tuple[int, int, float]:
+        """(row, column, weight) of the part with the largest of weights (image tokens,)."""
+        laid = self.of(weights)
+        row, column = np.unravel_index(int(laid.argmax()), laid.shape)
+        return int(row), int(column), float(laid[row, column])
+
 
 def grid_of(model, inputs: dict, size: tuple[int, int]) -> Grid | None:
     """How an encoded prompt's picture of `size` (width, height) lies on its tokens; None where that is not known.

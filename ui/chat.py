@@ -1,67 +1,51 @@
-"""The Chat tab: one picture and one question, the original and the pruned model answering side by side."""
+"""The Chat tab: one picture and one question; up to four models answer side by side, and one answer is read closely."""
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from difflib import SequenceMatcher
-from itertools import combinations
+from dataclasses import asdict, replace
 
 import gradio as gr
 
 from lvlm.errors import LVLMError
-from lvlm.images import check_question, open_image
-from samples import examples
-from ui import words
-from ui.inputs import Picture
+from lvlm.images import check_question
+from ui import panes, scenes, words
+from ui.compared import Compared
+from ui.inputs import Dial
 from ui.part import Part, Start, whole
-from ui.talk import Answer, Exchange
-from ui.variants import Variant
+from ui.parting import parting
+from ui.scenes import Scenes
+from ui.talk import How
+from ui.variants import MOST_PANES
 from ui.workspace import Desk, Desks
 
 FRAME_SECONDS = 0.08  # between two looks at the growing answers
-SIDES = ("left", "right")
-INT8 = "8-bit weights on the right-hand side (LLM.int8)"
+INT8 = "8-bit weights in the last pane (LLM.int8)"
+AFRESH = (
+    "Every question is asked afresh: earlier turns are not sent, so that answers differ by the model alone. "
+    "The same picture, question, seed and settings give the same answers again."
+)
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
     """The tab's content; and how a page that arrives while answers grow follows them."""
-    scenes = _scenes()
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=280, elem_classes="slab"):
-            picture = Picture(
-                show_label=False,
-                type="filepath",
-                sources=["upload", "clipboard"],
-                height=280,
-                buttons=["fullscreen"],
-                elem_id="picture",
-            )
-            gallery = gr.Gallery(
-                [(path, title) for path, title, _ in scenes],
-                columns=4,
-                height="auto",
-                show_label=False,
-                allow_preview=False,
-                interactive=False,
-                buttons=[],
-                elem_id="gallery",
-                object_fit="cover",
-            )
-            questions = gr.Dataset(
-                components=["textbox"],
-                samples=[],
-                label="Ask about it",
-                elem_id="questions",
-                type="values",
-                samples_per_page=12,
-            )
+            table = Scenes()
         with gr.Column(scale=8, min_width=320):
-            pair = gr.Radio([], show_label=False, container=False, visible=False, elem_id="pair")
-            with gr.Row(equal_height=False):
-                panes = {side: _pane(side) for side in SIDES}
+            who = gr.Dropdown(
+                [],
+                multiselect=True,
+                max_choices=MOST_PANES,
+                label="Who answers, up to four: the others are compared with the first",
+                elem_id="who",
+                filterable=False,
+            )
+            shown = panes.build()
+            prune = gr.Button("Prune as planned and compare", visible=False, size="sm", elem_id="prune-first")
             with gr.Row(equal_height=True, elem_classes="ask"):
                 question = gr.Textbox(
-                    placeholder="Ask both about the picture…",
+                    placeholder="Ask about the picture…",
+                    label="Question",
                     show_label=False,
                     container=False,
                     scale=8,
@@ -70,19 +54,22 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                     elem_id="question",
                     min_width=80,
                 )
-                ask = gr.Button("Ask both", variant="primary", scale=1, min_width=84, elem_id="ask")
+                ask = gr.Button("Ask", variant="primary", scale=1, min_width=84, elem_id="ask")
                 stop = gr.Button("Stop", variant="stop", scale=1, min_width=56, interactive=False, elem_id="stop")
             refusal = gr.HTML(elem_id="refusal")
-            parting = gr.HTML(elem_id="parting")
             with gr.Row(equal_height=False, elem_classes="switches"):
+                again = {
+                    name: gr.Button(label, size="sm", min_width=72, scale=0, interactive=False, elem_id=name)
+                    for name, label in (("retry", "Retry"), ("reseed", "New seed"), ("undo", "Undo"), ("edit", "Edit"))
+                }
+                clear = gr.Button("Clear", size="sm", min_width=72, scale=0, elem_id="clear")
                 int8 = gr.Checkbox(label=INT8, elem_id="int8", interactive=False, container=False, min_width=240)
-                clear = gr.Button("Clear", size="sm", min_width=80, scale=0, elem_id="clear")
+            parted = gr.HTML(elem_id="parting")
+            compared = Compared()
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():
-                    length = gr.Slider(
-                        8, 512, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length"
-                    )
-                    temperature = gr.Slider(
+                    length = Dial(8, 512, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length")
+                    temperature = Dial(
                         0,
                         1.5,
                         0,
@@ -90,53 +77,129 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                         buttons=[],
                         label="Temperature",
                         info="0 always takes the likeliest word (greedy): differences come from pruning",
+                        elem_id="temperature",
                     )
+                    seed = gr.Number(
+                        value=0,
+                        precision=0,
+                        minimum=0,
+                        label="Seed",
+                        info="The same for every model; it matters above temperature 0",
+                        elem_id="seed",
+                        buttons=[],
+                    )
+                gr.HTML(f'<p class="asked">{AFRESH}</p>')
 
-    talking = [panes["left"].chat, panes["left"].stats, panes["right"].chat, panes["right"].stats, parting, ask, stop]
+    hows = [length, temperature, seed]
+    growing = [x for pane in shown for x in (pane.chat, pane.stats)]
+    talking = [*growing, parted, ask, stop, *again.values(), *compared.outputs]
+
+    def draw_talk(desk: Desk) -> list:
+        """Every pane's messages and facts, where the answers part, what can be pressed, and the answer read closely."""
+        busy = desk.answering is not None and desk.answering.busy
+        last = desk.talk[-1] if desk.talk else None
+        can = last is not None and not busy
+        return [
+            *(x for here in panes.standing(desk) for x in (panes.messages(desk, here), panes.facts(desk, here, busy))),
+            parting(last, busy) if last else "",
+            gr.Button(_ask_label(desk), interactive=not busy),
+            gr.Button(interactive=busy),
+            gr.Button(interactive=can),
+            gr.Button(interactive=can and last.how.temperature > 0),
+            gr.Button(interactive=can),
+            gr.Button(interactive=can),
+            *compared.draw(desk),
+        ]
 
     def follow(key: str) -> Iterator[list]:
         """Show the answers growing until the last has ended; between its ends only text that grew is sent."""
         desk = desks.at(key)
         yield draw_talk(desk)
-        before: list = [None, None]
+        before: list = [None] * len(shown)
         while (job := desk.answering) is not None and job.busy:
-            now = [messages(desk, side) for side in SIDES]
+            now = [panes.messages(desk, here) for here in panes.standing(desk)]
             if now != before:
-                left, right = (gr.skip() if new == old else new for new, old in zip(now, before, strict=True))
-                yield [left, gr.skip(), right, *[gr.skip()] * (len(talking) - 3)]
+                grown = (gr.skip() if new == old else new for new, old in zip(now, before, strict=True))
+                yield [*(x for new in grown for x in (new, gr.skip())), *[gr.skip()] * (len(talking) - len(growing))]
                 before = now
             time.sleep(FRAME_SECONDS)
         yield draw_talk(desk)
+        if (job := desk.looking.job) is not None and job.busy:
+            job.thread.join()
+            yield [*[gr.skip()] * (len(talking) - len(compared.outputs)), *compared.draw(desk)]
 
-    def put_question(key: str, text: str, length: int, temperature: float) -> Iterator[list]:
-        """Ask both models about the picture; their answers stream side by side."""
-        desk = desks.at(key)
+    said = [*talking, question, refusal]
+
+    def asked(desk: Desk, text: str, how: How) -> Iterator[list]:
+        """Ask, and follow the answers; what cannot be asked is said, and stays in its box."""
         try:
             text = check_question(text)
             if desk.model is None:
                 raise LVLMError("The model is still loading: ask again in a moment.")
             if desk.answering is not None and desk.answering.busy:
                 raise LVLMError("The last question is still being answered: press Stop first.")
-            job = desk.ask(desk.image, text, max_new_tokens=int(length), temperature=temperature)
+            job = desk.ask(desk.image, text, **asdict(how))
         except LVLMError as error:
             yield [*draw_talk(desk), gr.skip(), words.notice(str(error), "error")]
             return
-        frames = follow(key)
+        frames = follow(desk.id)
         yield [*next(frames), "", ""]
         for drawn in frames:
             yield [*drawn, gr.skip(), gr.skip()]  # the next question may be being typed
         if job.error:  # refused after all: the question goes back into its box
             yield [*draw_talk(desk), text, words.notice(job.error, "error")]
 
-    asking = dict(
-        fn=put_question, outputs=[*talking, question, refusal], show_progress="hidden", concurrency_limit=None
-    )
-    ask.click(inputs=[desk_key, question, length, temperature], **asking)
-    question.submit(inputs=[desk_key, question, length, temperature], **asking)
-    questions.click(
-        lambda sample: sample[0], questions, question, queue=False, show_progress="hidden", api_visibility="private"
-    ).then(inputs=[desk_key, question, length, temperature], **asking)
-    stop.click(lambda key: desks.at(key).stop(), desk_key, None, queue=False, api_visibility="private")
+    def put_question(key: str, text: str, length: int = 96, temperature: float = 0.0, seed: int = 0) -> Iterator[list]:
+        """Ask every model in the panes about the picture; their answers stream side by side."""
+        desk = desks.at(key)
+        try:
+            desk.how = How.wished(length, temperature, seed)
+        except LVLMError as error:
+            yield [*draw_talk(desk), gr.skip(), words.notice(str(error), "error")]
+            return
+        yield from asked(desk, text, desk.how)
+
+    def last_taken(desk: Desk):
+        """The last exchange, out of the conversation."""
+        if desk.answering is not None and desk.answering.busy:
+            raise LVLMError("The last question is still being answered: press Stop first.")
+        if not desk.talk:
+            raise LVLMError("Nothing has been asked yet: please ask a question first.")
+        return desk.talk.pop()
+
+    def retry(key: str) -> Iterator[list]:
+        """Ask the last question again, in the same way, of whoever stands in the panes now."""
+        yield from _again(desks.at(key), 0)
+
+    def reseed(key: str) -> Iterator[list]:
+        """Ask the last question again with the next seed; at temperature 0 nothing would change."""
+        yield from _again(desks.at(key), 1)
+
+    def _again(desk: Desk, later: int) -> Iterator[list]:
+        try:
+            last = last_taken(desk)
+        except LVLMError as error:
+            yield [*draw_talk(desk), gr.skip(), words.notice(str(error), "error"), gr.skip()]
+            return
+        desk.how = replace(last.how, seed=last.how.seed + later)
+        for drawn in asked(desk, last.question, desk.how):
+            drawn[-2] = gr.skip()  # what is being typed stays
+            yield [*drawn, desk.how.seed]
+
+    def undo(key: str):
+        """Take the last question and its answers back."""
+        return _taken_back(desks.at(key), lambda question: gr.skip())
+
+    def edit(key: str):
+        """Take the last question back into its box, to ask it otherwise."""
+        return _taken_back(desks.at(key), lambda question: question)
+
+    def _taken_back(desk: Desk, box: Callable[[str], object]) -> list:
+        try:
+            last = last_taken(desk)
+        except LVLMError as error:
+            return [*draw_talk(desk), gr.skip(), words.notice(str(error), "error")]
+        return [*draw_talk(desk), box(last.question), ""]
 
     def clear_talk(key: str):
         """Forget the conversation."""
@@ -145,193 +208,96 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         desk.talk = []
         return draw_talk(desk)
 
-    clear.click(clear_talk, desk_key, talking, queue=False, show_progress="hidden")
+    streaming = {"outputs": said, "show_progress": "hidden", "concurrency_limit": None}
+    asking = {"fn": put_question, "inputs": [desk_key, question, *hows], **streaming}
+    ask.click(**asking, api_name="ask")
+    question.submit(**asking, api_visibility="private")
+    table.questions.click(
+        lambda sample: sample[0],
+        table.questions,
+        question,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    ).then(**asking, api_visibility="private")
+    stop.click(lambda key: desks.at(key).stop(), desk_key, None, queue=False, api_visibility="private")
+    for name, event in (("retry", retry), ("reseed", reseed)):
+        again[name].click(event, desk_key, **{**streaming, "outputs": [*said, seed]}, api_name=name)
+    for name, event in (("undo", undo), ("edit", edit)):
+        again[name].click(event, desk_key, said, show_progress="hidden", queue=False, api_name=name)
+    clear.click(clear_talk, desk_key, talking, queue=False, show_progress="hidden", api_name="clear")
+    compared.wire(desks, desk_key, shown)
 
-    shown = [picture, questions, *talking, refusal]
+    laid = [*table.outputs, *talking, refusal]
 
-    def show(desk: Desk, note: str = "") -> list:
-        return [
-            desk.image,
-            gr.Dataset(samples=[[q] for q in desk.questions]),
-            *draw_talk(desk),
-            words.notice(note, "error"),
-        ]
+    def lay(desk: Desk, note: str = "") -> list:
+        return [*table.draw(desk), *draw_talk(desk), words.notice(note, "error")]
 
-    def pick(key: str, choice: gr.SelectData):
-        """Lay an example scene on the table."""
-        desk = desks.at(key)
-        path, _, asked = scenes[choice.index]
-        desk.show(open_image(path), asked)
-        return show(desk)
+    table.wire(desks, desk_key, laid, lay)
 
-    def upload(key: str, path: str | None):
-        """Take a person's own picture; one that cannot be read leaves the old one in place."""
-        desk = desks.at(key)
+    def keep_how(key: str, length: int, temperature: float, seed: int) -> None:
+        """Remember how to answer, so that a page that comes back shows it; what makes no sense is said on asking."""
         try:
-            desk.show(open_image(path) if path else None, desk.questions)
-        except LVLMError as error:
-            return show(desk, str(error))
-        return show(desk)
+            desks.at(key).how = How.wished(length, temperature, seed)
+        except LVLMError:
+            return
 
-    gallery.select(pick, desk_key, shown, queue=False, show_progress="hidden", api_visibility="private")
-    picture.input(upload, [desk_key, picture], shown, show_progress="hidden", concurrency_limit=None)
+    gr.on(
+        [x.input for x in hows],
+        keep_how,
+        [desk_key, *hows],
+        None,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
     def switch_int8(key: str, on: bool):
-        """Store the right-hand model's weights in 8 bits, or go back."""
+        """Store the last pane's model in 8 bits, or go back."""
         desk = desks.at(key)
-        right = _standing(desk, "right")
-        if right is None:
+        if len(desk.panes) < 2:
             raise LVLMError("Nothing is pruned yet: please prune first.")
+        last = desk.panes[-1]
         if on:
-            desk.small(right.id)
-        elif right.kind == "int8":
-            desk.variants.show([desk.panes[0].id, right.parent.id])
+            desk.small(last.id)
+        elif last.kind == "int8":
+            desk.variants.show([*desk.variants.panes[:-1], last.parent.id])
 
-    def compare(key: str, pair: str):
-        """Choose which two models answer, by their names at hand: "original pruned-1", "pruned-1 recovered-1" …"""
-        desks.at(key).variants.show((pair or "").split())
-
-    def draw(desk: Desk) -> list:
-        if desk.image is None and not desk.greeted and scenes:
-            desk.greeted = True
-            desk.show(open_image(scenes[0][0]), scenes[0][2])
-        can, right = desk.pruned is not None, _standing(desk, "right")
-        pairs = list(combinations([x for x in desk.variants if x.kind != "int8"], 2))
-        choices = [(f"{a.title} and {b.title}", f"{a.id} {b.id}") for a, b in pairs]
-        whole = [x.parent if x.kind == "int8" else x for x in desk.panes[:2]]
-        return [
-            gr.Radio(choices, value=" ".join(x.id for x in whole) if pairs else None, visible=len(pairs) > 1),
-            *[_pane_head(desk, side) for side in SIDES],
-            gr.Checkbox(
-                label=INT8 if can else f"{INT8}: prune first",
-                value=right is not None and right.kind == "int8",
-                interactive=can and not desk.busy,
-            ),
-            gr.Button(visible=desk.pruned is None and desk.plan is not None, interactive=not desk.busy),
-            *show(desk),
-        ]
+    def compare(key: str, ids: list[str]):
+        """Choose which one to four models answer, by their names at hand: "original", "pruned-1", "recovered-1" …
+        The others are compared with the first."""
+        desks.at(key).variants.show(ids or [])
 
     def prune_first(key: str):
         """Carry out the plan as it stands, without leaving the chat."""
         desks.at(key).prune()
 
+    def draw(desk: Desk) -> list:
+        scenes.first_scene(desk)
+        can, last = len(desk.panes) > 1, desk.panes[-1] if desk.panes else None
+        return [
+            gr.Dropdown([(x.title, x.id) for x in desk.variants], value=desk.variants.panes),
+            *panes.heads(desk),
+            gr.Checkbox(
+                label=INT8 if can else f"{INT8}: prune first",
+                value=last is not None and last.kind == "int8",
+                interactive=can and not desk.busy,
+            ),
+            gr.Button(visible=desk.pruned is None and desk.plan is not None, interactive=not desk.busy),
+            desk.how.max_new_tokens,
+            desk.how.temperature,
+            desk.how.seed,
+            *lay(desk),
+        ]
+
     starts = [
         Start(int8.input, switch_int8, [int8]),
-        Start(pair.input, compare, [pair]),
-        Start(panes["right"].prune.click, prune_first),
+        Start(who.input, compare, [who]),
+        Start(prune.click, prune_first),
     ]
-    changing = [pair, panes["left"].head, panes["right"].head, int8, panes["right"].prune, *shown]
+    changing = [who, *(x for pane in shown for x in (pane.column, pane.head)), int8, prune, *hows, *laid]
     return Part(changing, draw, starts, lambda desk: (*whole(desk), desk.answered)), follow, talking
 
 
-@dataclass(frozen=True)
-class Pane:
-    head: gr.HTML
-    chat: gr.Chatbot
-    stats: gr.HTML
-    prune: gr.Button
-
-
-def _pane(side: str) -> Pane:
-    with gr.Column(min_width=300, elem_classes=["slab", "pane", f"pane-{side}"]):
-        head = gr.HTML()
-        chat = gr.Chatbot(
-            height=330,
-            show_label=False,
-            container=False,
-            buttons=[],
-            elem_id=f"chat-{side}",
-            feedback_options=[],
-            placeholder="Answers appear here.",
-            group_consecutive_messages=False,
-            render_markdown=False,
-        )
-        prune = gr.Button("Prune as planned and compare", visible=False, size="sm", elem_id=f"prune-{side}")
-        stats = gr.HTML(elem_id=f"stats-{side}")
-    return Pane(head, chat, stats, prune)
-
-
-def _scenes() -> list[tuple[str, str, tuple[str, ...]]]:
-    """(image path, title, questions) of every example picture, in the gallery's order."""
-    found: dict[str, tuple[str, list[str]]] = {}
-    for example in examples():
-        found.setdefault(str(example.image_path), (example.title, []))[1].append(example.question)
-    return [(path, title, tuple(asked)) for path, (title, asked) in found.items()]
-
-
-def _standing(desk: Desk, side: str) -> Variant | None:
-    """The variant on this side."""
-    return dict(zip(SIDES, desk.panes, strict=False)).get(side)
-
-
-def _pane_head(desk: Desk, side: str) -> str:
-    variant = _standing(desk, side)
-    if variant is None:
-        return words.chip(*(("original", "Original") if side == "left" else ("pruned", "Pruned", "nothing pruned yet")))
-    return words.chip(variant.kind, variant.title, words.size(variant.model))
-
-
-def draw_talk(desk: Desk) -> list:
-    """Both panes' messages and measurements, where the answers part, and which of Ask and Stop can be pressed."""
-    busy = desk.answering is not None and desk.answering.busy
-    drawn = []
-    for side in SIDES:
-        here = _standing(desk, side)
-        last = desk.talk[-1].answers.get(here.id) if desk.talk and here else None
-        drawn += [messages(desk, side), statistics(last, busy)]
-    return [
-        *drawn,
-        parting(desk.talk[-1], busy) if desk.talk else "",
-        gr.Button("Ask both" if len(desk.panes) > 1 else "Ask", interactive=not busy),
-        gr.Button(interactive=busy),
-    ]
-
-
-def messages(desk: Desk, side: str) -> list[dict]:
-    """What the variant on a side was asked and said, as chatbot messages; what others were asked is left out."""
-    out, here = [], _standing(desk, side)
-    for exchange in desk.talk:
-        answer = exchange.answers.get(here.id) if here else None
-        if answer is not None:
-            out.append({"role": "user", "content": exchange.question})
-            out.append({"role": "assistant", "content": answer.text or "…"})
-    return out
-
-
-def statistics(answer: Answer | None, busy: bool) -> str:
-    """First token, speed and length of the last answer."""
-    if answer is None:
-        return '<p class="stats"></p>'
-    stats = answer.stats
-    if stats is None:
-        return f'<p class="stats">{"answering …" if busy else ""}</p>'
-    facts = [f"first token {words.duration(stats.first_token_s)}"] if stats.new_tokens else []
-    if stats.tokens_per_s:
-        facts.append(f"<b>{words.significant(stats.tokens_per_s)} tokens/s</b>")
-    facts.append(f"{stats.new_tokens} token{'' if stats.new_tokens == 1 else 's'}")
-    if stats.stopped:
-        facts.append("stopped")
-    return f'<p class="stats" title="Both models answer at the same time and share the machine">{" · ".join(facts)}</p>'
-
-
-def parting(exchange: Exchange, busy: bool) -> str:
-    """Where the two answers to one question part, with the words that differ marked."""
-    if busy or len(exchange.answers) < 2:
-        return ""
-    first, second, *_ = exchange.answers.values()
-    left, right = first.text.split(), second.text.split()
-    if left == right:
-        return '<p class="parting same">Both give the same answer.</p>'
-    same = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-    lines = []
-    for here, there, variant in (
-        (left, right, first.kind),
-        (right, left, second.kind),
-    ):
-        marked = []
-        for tag, a, b, _, _ in SequenceMatcher(a=here, b=there, autojunk=False).get_opcodes():
-            text = words.escape(" ".join(here[a:b]))
-            if text:
-                marked.append(text if tag == "equal" else f"<mark>{text}</mark>")
-        lines.append(f'<span class="line-{variant}">{" ".join(marked)}</span>')
-    return f'<div class="parting"><p>They part at word {same + 1}.</p>{"".join(lines)}</div>'
+def _ask_label(desk: Desk) -> str:
+    return {2: "Ask both", 3: "Ask all three", 4: "Ask all four"}.get(len(desk.panes), "Ask")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lvlm import BadQuestion, UnsupportedDecoder, load
-from lvlm.attention import attention_to_image
+from lvlm.attention import attention_to_image, averaged
 from lvlm.chat import encode_prompt
 from lvlm.forcing import continued
 from pruning import make_plan, prune, quantize
@@ -64,6 +64,14 @@ def test_eight_bits_look_nearly_alike():
     found = attention_to_image(quantize(model, "int8"), tiny.picture(), "how many apples?", SAID)
     for ours, theirs in zip(found, eager(model, SAID), strict=True):
         assert np.abs(ours - theirs).max() < 0.1
+
+
+def test_means_weigh_every_head_alike():
+    """Of a layer, and of all layers, whose number of heads may differ."""
+    weights = [np.array([[0.2, 0.4], [0.4, 0.0]]), np.array([[0.0, 0.2]])]
+    assert averaged(weights, 0, 1).tolist() == [0.4, 0.0]
+    assert averaged(weights, 0) == pytest.approx([0.3, 0.2])
+    assert averaged(weights) == pytest.approx([0.2, 0.2])
 
 
 def test_the_model_is_left_as_it_was():

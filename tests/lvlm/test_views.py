@@ -41,6 +41,9 @@ def test_the_whole_view_of_every_family(family, size, tmp_path):
     assert (grid.rows, grid.columns) == GRIDS[family][size]
     assert len(grid.tokens) == grid.rows * grid.columns and len(grid.tokens) + grid.others == total
     assert grid.of(np.ones((3, 2, total))).shape == (3, 2, grid.rows, grid.columns)
+    weights = np.zeros(total)
+    weights[grid.tokens[grid.columns + 1]] = 0.5
+    assert grid.most(weights) == (1, 1, 0.5)
     assert grid.tokens.start == 0 or grid.tokens.stop == total
 
 

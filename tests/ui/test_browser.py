@@ -124,8 +124,8 @@ def open_app(page, app, width: int = 1440):
     page.wait_for_selector("#prune:enabled")
 
 
-def answer(page, side: str) -> str:
-    return page.locator(f"#chat-{side} .message.bot").last.inner_text()
+def answer(page, pane: int) -> str:
+    return page.locator(f"#chat-{pane} .message.bot").last.inner_text()
 
 
 def prune(page) -> None:
@@ -159,10 +159,10 @@ def test_open_calibrate_prune_and_ask_both(bundled, page):
     page.click("#to-chat")
     page.locator("#gallery .gallery-item button").nth(1).click()
     page.locator("#questions button").first.click()
-    page.wait_for_selector("#stats-left >> text=/token/")
-    page.wait_for_selector("#stats-right >> text=/token/")
+    page.wait_for_selector("#stats-1 >> text=/token/")
+    page.wait_for_selector("#stats-2 >> text=/token/")
     page.wait_for_selector("#stop:disabled")
-    assert answer(page, "left").strip(" …") and page.locator("#chat-right .message.bot").count() == 1
+    assert answer(page, 1).strip(" …") and page.locator("#chat-2 .message.bot").count() == 1
     assert page.inner_text("#parting")
     assert page.strangers == [] and page.errors == []
 
@@ -186,16 +186,16 @@ def test_heal_stop_and_ask_the_recovered_model(bundled, page):
     assert "Stopped after" in page.inner_text("#healed")
     page.wait_for_selector("#job .job", state="detached")
     page.click("#healed-to-chat")
-    page.wait_for_selector(".pane-right .chip-recovered")
+    page.wait_for_selector("#pane-2 .chip-recovered")
     page.fill("#question textarea", "How many?")
     page.click("#ask:enabled")
-    page.wait_for_selector("#stats-right >> text=/token/")
-    assert answer(page, "right").strip(" …") and page.locator("#pair label").count() == 3
+    page.wait_for_selector("#stats-2 >> text=/token/")
+    assert answer(page, 2).strip(" …") and page.locator("#who .token").count() == 2
 
     other = page.context.new_page()
     page.close()
     other.goto(bundled.url)
-    other.wait_for_selector(".chips .chip-recovered")
+    other.wait_for_selector('#variants input[value^=recovered]', state="attached")
     assert page.strangers == [] and page.errors == []
 
 
@@ -231,18 +231,18 @@ def test_stop_really_stops(endless, page):
     page.fill("#length input[type=number]", "512")
     page.fill("#question textarea", "Describe the image.")
     page.click("#ask")
-    page.wait_for_function("""() => ['left', 'right'].every(side => {
-        const bot = [...document.querySelectorAll(`#chat-${side} .message.bot`)].pop();
+    page.wait_for_function("""() => [1, 2].every(pane => {
+        const bot = [...document.querySelectorAll(`#chat-${pane} .message.bot`)].pop();
         return bot && bot.innerText.length > 3; })""")
     page.click("#stop:enabled")
-    page.wait_for_selector("#stats-left >> text=stopped")
-    said = [answer(page, side) for side in ("left", "right")]
+    page.wait_for_selector("#stats-1 >> text=stopped")
+    said = [answer(page, side) for side in (1, 2)]
     assert all(
-        int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side}").split("·")[-2])[1]) < 512
-        for side in ("left", "right")
+        int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side} p").split("·")[-2])[1]) < 512
+        for side in (1, 2)
     )
     page.wait_for_timeout(800)
-    assert [answer(page, side) for side in ("left", "right")] == said
+    assert [answer(page, side) for side in (1, 2)] == said
     assert page.is_enabled("#ask")
 
 
@@ -254,15 +254,15 @@ def test_a_refresh_loses_nothing(endless, page):
     prune(page)
     page.fill("#question textarea", "How many?")
     page.press("#question textarea", "Enter")
-    page.wait_for_selector("#stats-right >> text=/tokens/")
+    page.wait_for_selector("#stats-2 >> text=/tokens/")
     page.wait_for_selector("#stop:disabled")
-    said = answer(page, "right")
+    said = answer(page, 2)
     page.reload()
     page.wait_for_selector("#result table")
     assert "layerwise" in page.inner_text("#prune")
     page.get_by_role("tab", name="Chat").click()
-    page.wait_for_selector("#chat-right .message.bot")
-    assert answer(page, "right") == said
+    page.wait_for_selector("#chat-2 .message.bot")
+    assert answer(page, 2) == said
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_odd_images_are_taken(endless, page, tmp_path, mode, size):
     )
     page.fill("#question textarea", "What is this?")
     page.click("#ask:enabled")
-    page.wait_for_selector("#stats-left >> text=/tokens/")
+    page.wait_for_selector("#stats-1 >> text=/tokens/")
 
 
 def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):

@@ -10,15 +10,12 @@ import pytest
 
 from lvlm import Anatomy, Layer, Linear, Parts, catalogue, memory
 from lvlm.anatomy import Cut
-from lvlm.chat import ChatStats
 from pruning import Importance, Scores, Workload
 from recovery import Recipe
 from tests.ui.conftest import wait
-from ui import chat, page, prune, words
+from ui import page, prune, words
 from ui.part import Part
 from ui.shelf import Shelf
-from ui.talk import Answer, Exchange
-from ui.variants import Variant
 from ui.workspace import Desk
 
 
@@ -93,43 +90,6 @@ def test_every_part_draws_what_it_promises(desks, monkeypatch):
         desk.healing.own, desk.healing.asked = Recipe(steps=2, batch=2, rank=2), 0
         for part in found:
             assert len(part.draw(desk)) == len(part.outputs)
-
-
-def exchange(left: str, right: str | None = None) -> Exchange:
-    said = {"original": left, "pruned-1": right}
-    titled = {x: (x.split("-")[0], x.capitalize()) for x in said}
-    return Exchange("How many?", {x: Answer(x, *titled[x], text) for x, text in said.items() if text is not None})
-
-
-def test_the_page_says_where_answers_part():
-    """The first differing word is named, and only words that differ are marked."""
-    assert "word 2" in chat.parting(exchange("two red apples", "two green apples"), busy=False)
-    html = chat.parting(exchange("two red apples", "two green apples"), busy=False)
-    assert "<mark>red</mark>" in html and "<mark>green</mark>" in html and "<mark>two" not in html
-    assert "same" in chat.parting(exchange("two", "two"), busy=False)
-    assert chat.parting(exchange("two", "thr"), busy=True) == "" == chat.parting(exchange("two"), busy=False)
-
-
-def test_answers_cannot_inject_markup():
-    """What a model says is text."""
-    assert "<img" not in chat.parting(exchange("<img src=x>", "no"), busy=False)
-
-
-def test_a_pane_shows_only_what_it_was_asked():
-    """A pane that came later has no empty answers to earlier questions."""
-    desk = Desk("a", Shelf(load=None), talk=[exchange("two"), exchange("one", "one")])
-    original = desk.variants.put(Variant("original", "original", "Original", None))
-    desk.variants.put(Variant("pruned-1", "pruned", "Pruned", None, original))
-    assert [m["content"] for m in chat.messages(desk, "right")] == ["How many?", "one"]
-    assert len(chat.messages(desk, "left")) == 4
-
-
-def test_statistics_word_speed_and_stop():
-    """Under a pane: first token, tokens a second, and whether it was stopped."""
-    html = chat.statistics(
-        Answer("pruned-1", "pruned", "Pruned", "x", ChatStats(20, 5, 0.0321, 61.94, True)), busy=False
-    )
-    assert "32.1 ms" in html and "61.9 tokens/s" in html and "stopped" in html
 
 
 def test_the_rail_says_what_each_model_takes_and_whether_it_fits(monkeypatch):

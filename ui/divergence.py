@@ -1,0 +1,144 @@
+"""An answer word by word as HTML: each token coloured by how the reference model took it, with both models' own choices
+on hover, on keyboard focus, and as a table. Plain values in, text out; knows nothing of Gradio.
+"""
+
+from evaluation.divergence import Choice, Divergence, Place
+from ui import words
+
+LEVELS = {  # where each step of the scale begins: the reference's probability falls, or the KL rises
+    "probability": (0.5, 0.2, 0.05, 0.01),
+    "kl": (0.05, 0.2, 0.7, 2.0),
+}
+SCALES = {
+    "probability": ("likely", "unthinkable", "How likely the {reference} held each word that was said"),
+    "kl": ("agree", "far apart", "How far the two models' expectations part before each word (KL divergence)"),
+}
+LEAST = 0.001  # smaller probabilities are only said to be smaller
+# A click, or Enter on the focused word, chooses it; the mark moves here so that the focus stays where it is.
+CHOOSE = """element.addEventListener("click", event => {
+  const word = event.target.closest("[data-at]");
+  if (!word) return;
+  for (const other of element.querySelectorAll("[data-at]")) other.setAttribute("aria-pressed", other === word);
+  trigger("select", {index: Number(word.dataset.at), value: word.textContent});
+});"""
+
+
+def likely(probability: float) -> str:
+    """A probability as a percentage; "under 0.1%" where there is little to tell."""
+    return f"under {words.percent(LEAST)}" if probability < LEAST else words.percent(probability)
+
+
+def level(place: Place, by: str) -> int:
+    """0 (nothing to see) to 4 of the scale."""
+    if by == "kl":
+        return sum(place.kl >= x for x in LEVELS[by])
+    return sum(place.reference.probability < x for x in LEVELS[by])
+
+
+def shown(text: str, token_text: str = "") -> str:
+    """A token as it stands in a line: its text, the end of the answer, or half a character."""
+    if text.strip():
+        return text.strip()
+    return "(end)" if token_text.startswith("<") else "(space)" if text else "·"
+
+
+def names_of(found: Divergence) -> list[str]:
+    """What to call each token in a list: "3 turtles"."""
+    return [f"{i + 1} {_name(x)}" for i, x in enumerate(found.places)]
+
+
+def _name(place: Place) -> str:
+    own = next((c.text for v in (place.reference, place.other) for c in v.choices if c.token == place.token), "")
+    return shown(place.text, own)
+
+
+def told(found: Divergence, reference: str, other: str) -> str:
+    """Where the two part first, in one or two sentences."""
+    at = found.parts_at
+    mine, theirs = found.likely
+    if at is None:
+        return (
+            f"Never: at each of the {len(found.places)} tokens both hold the same word likeliest "
+            f"(KL {words.significant(found.mean_kl)} nats a token)."
+        )
+    place = found.places[at]
+    best, said = place.reference.choices[0], place.other.choices[0]
+    return (
+        f"At token {at + 1}: {reference} would go on with “{_choice(best)}” ({likely(best.probability)}), "
+        f"{other} with “{_choice(said)}” ({likely(said.probability)}). Over the whole answer a word is "
+        f"{likely(theirs)} likely to {other}, {likely(mine)} to {reference}, and they part by "
+        f"{words.significant(found.mean_kl)} nats a token."
+    )
+
+
+def _choice(choice: Choice) -> str:
+    return shown(choice.text, choice.text)
+
+
+def legend(by: str, reference: str) -> str:
+    """The scale in words, from nothing to see to most."""
+    low, high, what = SCALES[by]
+    steps = "".join(f'<i class="level-{n}"></i>' for n in range(5))
+    return (
+        f'<p class="legend">{words.escape(what.format(reference=reference))}: '
+        f'<span>{low} {steps} {high}</span> <span class="legend-parts"><i class="parts-mark">▾</i> here they part</span></p>'
+    )
+
+
+def running(found: Divergence, by: str, reference: str, other: str, kind: str, chosen: int) -> str:
+    """The answer as a row of words that can be hovered, focused and pressed."""
+    drawn = []
+    for i, place in enumerate(found.places):
+        parts = i == found.parts_at
+        label = (
+            f"{_name(place)}: {reference} {likely(place.reference.probability)}, {other} "
+            f"{likely(place.other.probability)}{', here they part' if parts else ''}"
+        )
+        gap = " " if place.text[:1].isspace() else ""
+        drawn.append(
+            f'{gap}<button type="button" class="piece level-{level(place, by)}{" parts" if parts else ""}" '
+            f'data-at="{i}" aria-pressed="{"true" if i == chosen else "false"}" aria-label="{words.escape(label)}">'
+            f"{words.escape(_name(place))}{_tip(place, reference, other, kind)}</button>"
+        )
+    return f'<div class="running">{"".join(drawn)}</div>'
+
+
+def _tip(place: Place, reference: str, other: str, kind: str) -> str:
+    sides = "".join(
+        f'<span class="tip-side line-{side}"><b>{words.escape(name)}</b> holds “{words.escape(_name(place))}” '
+        f"{likely(view.probability)} likely: its choice {view.rank}{_bars(view.choices, place.token)}</span>"
+        for side, name, view in (("original", reference, place.reference), (kind, other, place.other))
+    )
+    return f'<span class="tip" aria-hidden="true">{sides}<span class="tip-kl">KL {words.significant(place.kl)} nats</span></span>'
+
+
+def _bars(choices: tuple[Choice, ...], said: int) -> str:
+    return "".join(
+        f'<span class="bar{" said" if x.token == said else ""}"><i style="width:{100 * x.probability:.1f}%"></i>'
+        f"<em>{words.escape(_choice(x))}</em><small>{likely(x.probability)}</small></span>"
+        for x in choices
+    )
+
+
+def table(found: Divergence, reference: str, other: str) -> str:
+    """The same as a table, folded away: for screen readers, and to copy."""
+    head = (
+        f"<tr><th>Token</th><th>{words.escape(reference)}</th><th>{words.escape(other)}</th><th>KL (nats)</th>"
+        f"<th>{words.escape(reference)}'s choices</th><th>{words.escape(other)}'s choices</th></tr>"
+    )
+    rows = []
+    for i, place in enumerate(found.places):
+        mark = " · parts here" if i == found.parts_at else ""
+        views = "".join(f"<td>{likely(x.probability)}, choice {x.rank}</td>" for x in (place.reference, place.other))
+        lists = "".join(
+            f"<td>{words.escape(', '.join(f'{_choice(c)} {likely(c.probability)}' for c in x.choices))}</td>"
+            for x in (place.reference, place.other)
+        )
+        rows.append(
+            f'<tr><th scope="row">{i + 1} {words.escape(_name(place))}{mark}</th>{views}'
+            f"<td>{words.significant(place.kl)}</td>{lists}</tr>"
+        )
+    return (
+        '<details class="told"><summary>The same as a table</summary><div class="wide" tabindex="0"><table>'
+        f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+    )

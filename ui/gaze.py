@@ -1,0 +1,76 @@
+"""Where a model looks in the picture, as a figure: what it hardly attends to is darkened. And the finding in words."""
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+from lvlm.views import Grid
+from ui import words
+
+HEIGHT = 300
+SHADE = [[0.0, "rgba(2, 6, 23, 0.86)"], [0.5, "rgba(2, 6, 23, 0.45)"], [1.0, "rgba(2, 6, 23, 0)"]]
+SIDE = 640  # pixels of the picture as it is sent
+PLACES = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("lower left", "bottom", "lower right"))
+
+
+def where(row: int, column: int, grid: Grid) -> str:
+    """A cell of the grid in words: which of nine parts of what is seen."""
+    return PLACES[3 * row // grid.rows][3 * column // grid.columns]
+
+
+def finding(title: str, weights: np.ndarray, grid: Grid | None) -> str:
+    """How much of its attention a model pays to the picture, and to which part most. weights: (image tokens,)."""
+    share = words.percent(float(weights.sum()))
+    if grid is None:
+        return f"{title} pays {share} of its attention to the picture"
+    row, column, most = grid.most(weights)
+    return f"{title} looks most at the {where(row, column, grid)} ({words.percent(most)} of its attention on one patch, {share} on the picture)"
+
+
+def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) -> go.Figure:
+    """The picture under its patches, each the darker the less attention it gets; `most` is left clear."""
+    width, height = image.size
+    left, top, right, bottom = (x * y for x, y in zip(grid.box, (width, height) * 2, strict=True))
+    xs, ys = np.linspace(left, right, grid.columns + 1), np.linspace(top, bottom, grid.rows + 1)
+    laid = grid.of(weights)
+    hover = [
+        [
+            f"Row {r + 1}, column {c + 1}: {words.percent(float(laid[r, c]))} of its attention"
+            for c in range(grid.columns)
+        ]
+        for r in range(grid.rows)
+    ]
+    small = image.copy()
+    small.thumbnail((SIDE, SIDE))
+    map_ = go.Heatmap(
+        z=laid,
+        x=xs,
+        y=ys,
+        zmin=0,
+        zmax=most or 1,
+        colorscale=SHADE,
+        showscale=False,
+        hovertext=hover,
+        hovertemplate="%{hovertext}<extra></extra>",
+        xgap=1,
+        ygap=1,
+    )
+    figure = go.Figure(map_)
+    figure.add_layout_image(
+        source=small, x=0, y=0, sizex=width, sizey=height, xref="x", yref="y", sizing="stretch", layer="below"
+    )
+    figure.update_layout(
+        height=HEIGHT,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        xaxis={"visible": False, "range": [min(0, left), max(width, right)], "constrain": "domain"},
+        yaxis={
+            "visible": False,
+            "range": [max(height, bottom), min(0, top)],
+            "scaleanchor": "x",
+            "constrain": "domain",
+        },
+        dragmode=False,
+    )
+    return figure
