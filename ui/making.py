@@ -124,7 +124,9 @@ def _train(desk, run: Run, pruned: Variant, report: Report) -> None:
         made, diverged = error.best, error
     seconds = time.perf_counter() - began
     title, id = f"Recovered: {in_words(run.recipe)}", desk.variants.new_id("recovered")
-    desk.variants.put(Variant(id, "recovered", title, made, pruned, recipe=run.recipe, seconds=seconds))
+    desk.variants.put(
+        Variant(id, "recovered", title, made, pruned, recipe=run.recipe, data=run.data, seconds=seconds)
+    )
     if diverged:
         raise diverged
 

@@ -24,6 +24,7 @@ class Variant:
     parent: "Variant | None" = None
     plan: object = None  # what was cut; None of the original
     recipe: object = None  # how it was healed
+    data: str = ""  # what that learnt from
     measured: dict[tuple[str, int], object] = field(default_factory=dict)  # (suite, questions a task) → Report
     cost: object = None  # as measured when it was made
     seconds: float = 0.0  # that making it took
