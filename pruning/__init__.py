@@ -5,7 +5,7 @@ from lvlm.int8 import quantized as quantize
 from .about import Facts, Overlap, Split, facts, overlap, split
 from .budget import Forecast, fit, forecast
 from .calibration import CalibrationSettings, calibrate
-from .checkpoint import loads_in_transformers, save
+from .checkpoint import loads_in_transformers, pack, save
 from .cost import Cost, Workload, measure
 from .masking import masked
 from .pace import Pace, time_layers
@@ -37,6 +37,7 @@ __all__ = [
     "masked",
     "measure",
     "overlap",
+    "pack",
     "prune",
     "published_plan",
     "quantize",

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import tempfile
 import uuid
+import zipfile
 from pathlib import Path
 
 from lvlm import LVLM, LVLMError
@@ -67,6 +69,25 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
         shutil.rmtree(part, ignore_errors=True)
     report(Progress("save", 2, 2, str(folder)))
     return folder
+
+
+def pack(model: LVLM, file: str | os.PathLike, report: Report = silent) -> Path:
+    """`save` into a zip file, as one folder that is called like the file; returns the file.
+
+    Nothing is compressed: weights hardly would be. Raises LVLMError if it cannot be written.
+    """
+    file = Path(file).expanduser().absolute()
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+            folder = save(model, Path(scratch) / file.stem, report)
+            part = Path(scratch) / file.name
+            with zipfile.ZipFile(part, "w") as packed:
+                for x in sorted(folder.rglob("*")):
+                    packed.write(x, x.relative_to(scratch))
+            os.replace(part, file)
+    except OSError as error:
+        raise LVLMError(f"The model could not be packed into {file} ({error}): please choose another place.") from error
+    return file
 
 
 def _replace(new: Path, folder: Path) -> None:

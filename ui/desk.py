@@ -208,6 +208,10 @@ class Desk:
         """Store a variant in 8 bits; None where that was done before."""
         return making.small(self, id)
 
+    def save(self, id: str) -> jobs.Job | None:
+        """Save a variant into a file to download; None where that was done before."""
+        return making.save(self, id)
+
     def stop_healing(self) -> None:
         """End the training after the step in hand; the best so far is kept."""
         self.healing.stop.set()

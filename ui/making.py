@@ -3,11 +3,16 @@ the desk's variants; what was made before is shown again. Knows the library and 
 """
 
 import gc
+import re
+import shutil
+import tempfile
 import time
+import weakref
+from pathlib import Path
 
 from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Report
-from pruning import measure, prune, quantize
+from pruning import measure, pack, prune, quantize
 from recovery import RecoveryDiverged
 from ui import jobs, runs
 from ui.healing import ASKED_OF, in_words
@@ -34,6 +39,11 @@ def cut_by(desk, plan) -> Variant | None:
     """The variant that this plan made."""
     wanted = plan.to_json()
     return next((x for x in desk.variants if x.kind == "pruned" and x.plan.to_json() == wanted), None)
+
+
+def cut_by_plan(desk, plan, report: Report) -> Variant:
+    """The variant that this plan made, cut and measured now where it is not at hand; for work that holds the machine."""
+    return cut_by(desk, plan) or _put_cut(desk, plan, _cut(desk.model, plan, report))
 
 
 def _planned(plan):
@@ -69,16 +79,52 @@ def small(desk, id: str) -> jobs.Job | None:
     desk.check_free()
     if whole.kind == "int8":
         raise LVLMError(f"“{whole.title}” is stored in 8 bits already: choose another model.")
-    known = next((x for x in desk.variants.children(id) if x.kind == "int8"), None)
+    known = _small_of(desk, whole)
     if known is not None:
         desk.variants.put(known)
         return None
 
     def done(model) -> None:
         if desk.variants.get(id) is whole:
-            desk.variants.put(Variant(desk.variants.new_id("int8"), "int8", f"{whole.title}, 8-bit", model, whole))
+            _put_small(desk, whole, model)
 
     return desk.start(f"Store “{whole.title}” in 8 bits", lambda report: quantize(whole.model, "int8"), done)
+
+
+def _small_of(desk, whole: Variant) -> Variant | None:
+    return next((x for x in desk.variants.children(whole.id) if x.kind == "int8"), None)
+
+
+def _put_small(desk, whole: Variant, model) -> Variant:
+    return desk.variants.put(Variant(desk.variants.new_id("int8"), "int8", f"{whole.title}, 8-bit", model, whole))
+
+
+def stored_small(desk, whole: Variant) -> Variant:
+    """A variant in 8 bits, stored so now where it is not at hand; for work that holds the machine."""
+    return _small_of(desk, whole) or _put_small(desk, whole, quantize(whole.model, "int8"))
+
+
+def save(desk, id: str) -> jobs.Job | None:
+    """Save a variant as a zip file, which lies there as long as the variant does."""
+    variant = desk.variants.find(id)
+    desk.check_free()
+    if variant.file is not None:
+        return None
+
+    def work(report: Report) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="prunoscope-"))
+        weakref.finalize(variant, shutil.rmtree, folder, ignore_errors=True)  # at the program's end, too
+        return pack(variant.model, folder / f"{file_name(variant.title)}.zip", report)
+
+    def done(file: Path) -> None:
+        variant.file = file
+
+    return desk.start(f"Save “{variant.title}”", work, done)
+
+
+def file_name(title: str) -> str:
+    """A title as the name of a file on any system."""
+    return re.sub(r"[^\w%+.-]+", "-", title).strip("-.") or "model"
 
 
 def heal(desk, run: Run | None = None) -> jobs.Job:
@@ -93,7 +139,7 @@ def heal(desk, run: Run | None = None) -> jobs.Job:
     recipe = run.recipe if run else wish.recipe(model, plan)
 
     def work(report: Report) -> None:
-        pruned = chosen or cut_by(desk, plan) or _put_cut(desk, plan, _cut(model, plan, report))
+        pruned = chosen or cut_by_plan(desk, plan, report)
         at = run or Run.begin(model.digest(), plan, recipe, wish.data)
         try:
             with at.held():

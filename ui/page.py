@@ -38,11 +38,11 @@ def build_app(model: str) -> gr.Blocks:
         seen = gr.State(None)
         timer = gr.Timer(BUSY_SECONDS)
         with gr.Sidebar(width=300, elem_id="rail"):
-            side, clock = rail.build(desks, desk_key)
+            side, at_hand, clock = rail.build(desks, desk_key)
         job = rail.build_job(desks, desk_key)
         with gr.Tabs(selected="prune", elem_id="tabs") as tabs:
             with gr.Tab("Prune", id="prune"):
-                prune_tab, to_chat = prune.build(desks, desk_key)
+                prune_tab, to_chat, *trying = prune.build(desks, desk_key)
             with gr.Tab("Heal", id="heal"):
                 heal_tab, curves, from_heal = heal.build(desks, desk_key)
             with gr.Tab("Chat", id="chat"):
@@ -59,7 +59,7 @@ def build_app(model: str) -> gr.Blocks:
             api_visibility="private",
         )
 
-        parts = [side, prune_tab, heal_tab, curves, chat_tab, measure_tab]
+        parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 

@@ -7,7 +7,7 @@ import gradio as gr
 from lvlm.catalogue import Entry, catalogue, find
 from lvlm.errors import LVLMError
 from lvlm.memory import free
-from ui import words
+from ui import tree, words
 from ui.jobs import Job
 from ui.part import Part, Start
 from ui.shelf import machine_memory
@@ -24,11 +24,12 @@ STAGES = {
     "score": "Asking held-out questions",
     "plan": "Planning",
     "experiment": "Measuring, several models at once",
+    "save": "Saving",
 }
 
 
-def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
-    """The rail inside a `gr.Sidebar`: what changes with the desk, and what changes with time."""
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
+    """The rail inside a `gr.Sidebar`: the model, what was made from it, and what changes with time."""
     gr.HTML(
         '<div class="brand"><b>Prunoscope</b><p>See what pruning takes out of a vision-language model, '
         "and how its answers change.</p></div>"
@@ -43,8 +44,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
     )
     fits = gr.HTML()
     about = gr.HTML()
-    gr.HTML('<h4 class="rail-title">At hand</h4>')
-    variants = gr.HTML()
+    at_hand = tree.build(desks, desk_key)
     memory = gr.HTML()
 
     def open_model(key: str, name: str):
@@ -55,14 +55,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
 
     def draw(desk: Desk) -> list:
         name = desk.shared.name if desk.shared else None
-        return [name, _about(desk), _variants(desk)]
+        return [name, _about(desk)]
 
     def draw_memory(desk: Desk) -> list:
         return [_memory(), choices_with_needs(catalogue())]
 
-    return Part([picker, about, variants], draw, [Start(picker.input, open_model, [picker])]), Part(
-        [memory, fits], draw_memory
-    )
+    opening = Part([picker, about], draw, [Start(picker.input, open_model, [picker])])
+    return opening, at_hand, Part([memory, fits], draw_memory)
 
 
 def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
@@ -154,19 +153,9 @@ def _about(desk: Desk) -> str:
     )
 
 
-def _variants(desk: Desk) -> str:
-    if desk.model is None:
-        return '<p class="quiet">Nothing yet.</p>'
-    chips = [
-        f'<div style="--depth:{x.depth}">{words.chip(x.kind, x.title, words.size(x.model))}</div>'
-        for x in desk.variants
-    ]
-    return f'<div class="chips">{"".join(chips)}</div>'
-
-
 def _progress(job: Job) -> str:
     """The running job as a bar with what it does and the time left."""
-    stage = STAGES.get(job.stage, job.stage) or ("Waiting for its turn" if job.state == "waiting" else "Starting")
+    stage = STAGES.get(job.stage, job.stage) or (queued(job) if job.state == "waiting" else "Starting")
     left = job.seconds_left
     detail = " · ".join(
         words.escape(x) for x in (job.text, f"{words.duration(left)} left" if left and left > 1 else "") if x
@@ -176,6 +165,13 @@ def _progress(job: Job) -> str:
         f"<span>{detail}</span></p>"
         f'<div class="meter"><i style="width:{100 * job.fraction:.0f}%"></i></div></div>'
     )
+
+
+def queued(job: Job) -> str:
+    """How many go first."""
+    if not job.before:
+        return "Waiting for its turn"
+    return "One other is before you" if job.before == 1 else f"{job.before} others are before you"
 
 
 def _memory() -> str:

@@ -4,6 +4,7 @@ Plain data.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lvlm.errors import LVLMError
 
@@ -28,6 +29,7 @@ class Variant:
     measured: dict[tuple[str, int], object] = field(default_factory=dict)  # (suite, questions a task) → Report
     cost: object = None  # as measured when it was made
     seconds: float = 0.0  # that making it took
+    file: Path | None = None  # the zip file that it was saved in
 
     def __post_init__(self):
         if self.parent is not None:
@@ -51,6 +53,7 @@ class Variants:
         self._recent: list[str] = []  # ids, the one made or asked for last at the end
         self._made: dict[str, int] = {}  # of each kind, ever
         self.version = 0  # moves with every change
+        self.selected: Variant | None = None  # which one is to be renamed, saved …
         self.panes: list[str] = []  # ids of those that answer, the first is what the others are compared with
 
     def __iter__(self) -> Iterator[Variant]:
@@ -99,6 +102,7 @@ class Variants:
             if variant.kind == "int8" and variant.parent.id in self.panes:
                 place = self.panes.index(variant.parent.id)
             self.panes[place : place + 1] = [variant.id]
+        self.selected = variant
         self.version += 1
         return variant
 
@@ -116,6 +120,8 @@ class Variants:
             return
         self._known = {i: x for i, x in self._known.items() if not x.comes_from(gone)}
         self._recent = [x for x in self._recent if x in self._known]
+        if self.selected is not None and self.selected.id not in self._known:
+            self.selected = gone.parent
         heir = gone.parent.id if gone.parent else None
         panes = [x if x in self._known else heir for x in self.panes]
         self.panes = [x for x in dict.fromkeys(panes) if x is not None]
@@ -129,6 +135,11 @@ class Variants:
         if any(x.title == title for x in self if x is not variant):
             raise LVLMError(f'Another model is called "{title}": please choose another name.')
         variant.title = title
+        self.version += 1
+
+    def select(self, id: str) -> None:
+        """Raises LVLMError for one that there is not."""
+        self.selected = self.find(id)
         self.version += 1
 
     def clear(self) -> None:

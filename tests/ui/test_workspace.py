@@ -2,6 +2,7 @@ import gc
 import threading
 import time
 import weakref
+import zipfile
 from functools import partial
 
 import pytest
@@ -94,14 +95,13 @@ def test_both_models_answer_one_question_at_once(desk):
 def test_stop_ends_generation_itself(desk):
     """Stop ends the threads that generate, within a moment, and keeps what was said."""
     wait(desk.prune())
-    threads = threading.active_count()
     job = desk.ask(tiny.picture(), "how many?", max_new_tokens=3000, temperature=0)
     deadline = time.monotonic() + 20
     while not all(answer.text for answer in desk.talk[0].answers.values()) and time.monotonic() < deadline:
         time.sleep(0.01)
     desk.stop()
     wait(job)
-    assert threading.active_count() <= threads
+    assert not [x for x in threading.enumerate() if "_speak" in x.name]
     for answer in desk.talk[0].answers.values():
         assert answer.text and answer.stats.stopped and answer.stats.new_tokens < 3000
 
@@ -184,3 +184,30 @@ def test_pieces_come_in_turn():
     assert pieces == [("original", "a"), ("pruned-1", "x"), ("original", "b"), ("original", "c")]
     both, one = ["original on", "pruned-1 on", "others"], ["original on", "others"]
     assert heard == [*both, *both, *one, *one]
+
+
+def test_a_saved_variant_opens_again_as_it_was(desk, tmp_path):
+    """Saving packs a folder that loads with the same weights; the file goes with its variant."""
+    wait(desk.prune())
+    assert wait(desk.save("pruned-1")).state == "done"
+    file = desk.pruned.file
+    assert file.name.startswith("Pruned-30") and file.suffix == ".zip" and desk.save("pruned-1") is None
+    with zipfile.ZipFile(file) as packed:
+        packed.extractall(tmp_path)
+    assert load(tmp_path / file.stem).digest() == desk.pruned.model.digest()
+    desk.drop("pruned-1")
+    gc.collect()
+    assert not file.exists() and not file.parent.exists()
+
+
+def test_dropping_frees_and_spares_the_original(desk):
+    """A dropped variant's weights are freed with its children's; the original is refused in a sentence."""
+    wait(desk.prune())
+    wait(desk.small("pruned-1"))
+    gone = [weakref.ref(x.model.network) for x in desk.panes[1:]] + [weakref.ref(desk.pruned.model.network)]
+    desk.drop("pruned-1")
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None] and [x.id for x in desk.panes] == ["original"]
+    assert desk.variants.selected.id == "original"
+    with pytest.raises(LVLMError, match="open another model"):
+        desk.drop("original")
