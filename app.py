@@ -9,12 +9,15 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--model", default="pocket-llava", help="catalogue name, hub id or folder to open with")
+    parser.add_argument(
+        "--one-user", action="store_true", help="list all kept cases, instead of those of the browser session that asks"
+    )
     choice = parser.parse_args()
 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
     from ui.page import build_app, launch
 
-    launch(build_app(choice.model), choice.port, choice.host)
+    launch(build_app(choice.model, one_user=choice.one_user), choice.port, choice.host)
 
 
 if __name__ == "__main__":

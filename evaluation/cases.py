@@ -58,7 +58,6 @@ class Said:
     ratio: float = 0.0
     plan: str | None = None  # Plan.to_json()
     recipe: dict | None = None  # Recipe.recorded()
-    data: str | None = None  # what the recipe learnt from
     int8: bool = False
     weights: str | None = None
     probability: float | None = None

@@ -16,12 +16,14 @@ from lvlm.events import Report, silent
 
 @dataclass(frozen=True, eq=False)
 class Hunted:
-    """A smaller model, and its answers to a suite. ratio: of the language backbone, what is gone, 0…1."""
+    """A smaller model, and its answers to a suite. ratio: of the language backbone, what is gone, 0…1; asked: what was
+    asked to go, of one that was made for the hunt."""
 
     kind: str
     title: str
     ratio: float
     records: tuple[Record, ...]
+    asked: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def caught(results: dict[Cell, dict]) -> tuple[list[Record], list[Hunted]]:
             f"{x.variant.method} {x.variant.ratio:.0%}",
             results[x]["achieved"],
             report_of(x, results[x]).records,
+            x.variant.ratio,
         )
         for x in others
     ]

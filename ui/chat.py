@@ -11,6 +11,7 @@ from lvlm.images import check_question
 from ui import panes, scenes, words
 from ui.compared import Compared
 from ui.inputs import Dial
+from ui.kept import keep_button
 from ui.part import Part, Start, whole
 from ui.parting import parting
 from ui.scenes import Scenes
@@ -65,6 +66,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                 clear = gr.Button("Clear", size="sm", min_width=72, scale=0, elem_id="clear")
                 int8 = gr.Checkbox(label=INT8, elem_id="int8", interactive=False, container=False, min_width=240)
             parted = gr.HTML(elem_id="parting")
+            keep_button(desks, desk_key)
             compared = Compared()
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():

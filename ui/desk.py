@@ -15,6 +15,7 @@ from pruning import calibrate
 from samples import load_samples
 from ui import jobs, making, runs
 from ui.healing import Healing
+from ui.keeping import Keeping
 from ui.looking import Looking, answers_ended
 from ui.measuring import Measuring
 from ui.picking import Picking
@@ -47,6 +48,7 @@ class Desk:
     healing: Healing = field(default_factory=Healing)
     measuring: Measuring = field(default_factory=Measuring)
     picking: Picking = field(default_factory=Picking)
+    keeping: Keeping = field(default_factory=Keeping)
     image: object = None  # PIL, RGB: what is asked about
     questions: tuple[str, ...] = ()  # suggestions that fit the image
     greeted: bool = False  # the first example was laid out
@@ -142,10 +144,10 @@ class Desk:
         def then(end: str) -> None:
             if job is not self.job:  # another one was started since: its result is not wanted
                 return
-            if end == "done":
-                done(job.result)
-            job.result = None
             self.notice = job.error
+            if end == "done":
+                done(job.result)  # may start the next job, which says for itself how it goes
+            job.result = None
             self.version += 1
             self.seen = time.monotonic()  # what it made waits for its visitor
 
@@ -158,8 +160,11 @@ class Desk:
         if self.busy and self.job.shares:
             raise LVLMError(f"“{self.job.title}” is under way: please wait for its end, or press Stop or Cancel first.")
 
-    def open(self, name: str) -> jobs.Job:
-        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes."""
+    def open(self, name: str, then: Callable[[], object] = lambda: None) -> jobs.Job:
+        """Load a model, calibrate it and plan; the model at hand stays until the new one is ready, then goes.
+
+        then: called once it is there; may start the next job.
+        """
         name = name.strip()
 
         def work(report: Report):
@@ -179,8 +184,10 @@ class Desk:
             self.protect_first = self.protect_last = 0
             self.picking = Picking()
             self.healing = Healing(goes_on=runs.unfinished(self.model.digest()))
+            self.keeping.model_changed()
             self.replan()
             self.shelf.leave(self.id, keep=self.shared)
+            then()
 
         return self.start(f"Open {name}", work, done)
 

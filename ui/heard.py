@@ -235,14 +235,15 @@ def _said(record: Record) -> str:
 def detail(heard: Sequence[Heard], place: int) -> str:
     """One question with everybody's answer, and how likely each held the true one."""
     first = heard[0].report.records[place]
-    answers = "".join(_answer(x, x.report.records[place]) for x in heard)
+    answers = "".join(answer(x.kind, x.title, x.report.records[place]) for x in heard)
     return (
         f'<div class="record"><h4>{words.escape(first.question)}</h4>'
         f"<p>True: <b>{words.escape(first.truth)}</b> <small>{words.escape(first.task)}</small></p>{answers}</div>"
     )
 
 
-def _answer(x: Heard, record: Record) -> str:
+def answer(kind: str, title: str, record: Record) -> str:
+    """What one variant said to a question, whether that is right, and how likely it held the true answer."""
     mark = "right" if record.right else "wrong"
     likely = ""
     if record.probability is not None:
@@ -251,4 +252,4 @@ def _answer(x: Heard, record: Record) -> str:
             f'<div class="meter"><i style="width:{100 * record.probability:.1f}%"></i></div>'
         )
     said = words.escape(record.answer) or "<em>nothing</em>"
-    return f'<div class="said said-{x.kind} {mark}">{words.chip(x.kind, x.title)}<p>{said}</p>{likely}</div>'
+    return f'<div class="said said-{kind} {mark}">{words.chip(kind, title)}<p>{said}</p>{likely}</div>'

@@ -102,12 +102,17 @@ def score(desk):
         raise LVLMError("All models at hand were asked these questions: choose others, or prune or heal anew.")
 
     def work(report: Report) -> None:
-        for place, variant in enumerate(todo):
-            ask(variant, wish.suite, wish.per_task, _part(report, place, len(todo), variant.title))
-            desk.measuring.version += 1
+        ask_all(desk, todo, wish.suite, wish.per_task, report)
 
     title = "Score the original" if len(todo) == 1 and todo[0].kind == "original" else f"Score {_models(len(todo))}"
     return desk.start(title, work, shares=True)
+
+
+def ask_all(desk, variants: list, suite: str, per_task: int, report: Report) -> None:
+    """Put a suite's questions to several variants, one after the other."""
+    for place, variant in enumerate(variants):
+        ask(variant, suite, per_task, _part(report, place, len(variants), variant.title))
+        desk.measuring.version += 1
 
 
 def _models(n: int) -> str:

@@ -4,8 +4,8 @@ from functools import partial
 
 import gradio as gr
 
-from lvlm import LVLMError, load
-from ui import chat, heal, measure, prune, rail
+from lvlm import LVLMError, load, memory
+from ui import cases, chat, heal, measure, prune, rail, reopening
 from ui.part import Part
 from ui.shelf import Shelf
 from ui.theme import CSS, head, theme
@@ -30,9 +30,12 @@ DESK_KEY = """() => {
 }"""
 
 
-def build_app(model: str) -> gr.Blocks:
-    """The page as Gradio blocks; every new visitor starts with `model`."""
-    desks = Desks(Shelf(partial(load, step="calibrate-checkpointing")))  # the least that a desk needs
+def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = False) -> gr.Blocks:
+    """The page as Gradio blocks; every new visitor starts with `model`, and all models stay within `memory_gib` (None:
+    a share of what is free). one_user: kept cases are not told apart by sessions."""
+    shelf = Shelf(partial(load, step="calibrate-checkpointing"))  # the least that a desk needs
+    desks = Desks(shelf, None if memory_gib is None else round(memory_gib * 2**30))
+    memory.keep_within(desks.budget.room)
     with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         seen = gr.State(None)
@@ -49,6 +52,8 @@ def build_app(model: str) -> gr.Blocks:
                 chat_tab, follow, talking = chat.build(desks, desk_key)
             with gr.Tab("Measure", id="measure") as tab:
                 measure_tab = measure.build(desks, desk_key, tab)
+            with gr.Tab("Cases", id="cases") as tab:
+                cases_tab = cases.build(desks, desk_key, tab, one_user)
         gr.on(
             [to_chat.click, from_heal.click],
             lambda: gr.Tabs(selected="chat"),
@@ -59,7 +64,7 @@ def build_app(model: str) -> gr.Blocks:
             api_visibility="private",
         )
 
-        parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab]
+        parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 
@@ -67,7 +72,7 @@ def build_app(model: str) -> gr.Blocks:
             """The job under way, and those parts that moved since this page last drew them; `again` in any case."""
             if not key:
                 return [gr.skip()] * (len(following) + len(outputs))
-            desk = desks.at(key)
+            desk = desks.peek(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
             now = [part.state(desk) for part in parts]  # before drawing: what changes meanwhile is drawn next time
@@ -78,14 +83,19 @@ def build_app(model: str) -> gr.Blocks:
             pace = gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS)
             return [pace, now, *job.draw(desk), *clock.draw(desk), *drawn]
 
-        def arrive(key: str) -> list:
-            """A page opens or is refreshed: find its desk, or lay a new one."""
-            return [key, *look(key, None)]
+        def arrive(key: str, request: gr.Request) -> list:
+            """A page opens or is refreshed: find its desk, or lay a new one; open the case that the address names."""
+            case = request.query_params.get("case")
+            if key:
+                desks.at(key)  # models that were put away come back
+            if case:
+                reopening.follow_link(desks.at(key), case)
+            return [key, gr.Tabs(selected="cases") if case else gr.skip(), *look(key, None)]
 
         app.load(
             arrive,
             desk_key,
-            [desk_key, *following, *outputs],
+            [desk_key, tabs, *following, *outputs],
             js=DESK_KEY,
             queue=False,
             show_progress="hidden",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lvlm import memory
 from tests import tiny
 from ui import desk as desk_module
 from ui import healing, workspace
@@ -18,6 +19,13 @@ def chatty(seed: int = 0, layers: int = 4):
     return model
 
 
+@pytest.fixture(autouse=True)
+def no_budget():
+    """A page that was built holds its models to its budget; the next test is free of it."""
+    yield
+    memory.keep_within(None)
+
+
 @pytest.fixture
 def desks(monkeypatch, tmp_path):
     """Desks whose shelf makes tiny models; "broken" cannot be loaded. Healing learns from twelve samples."""
@@ -31,6 +39,7 @@ def desks(monkeypatch, tmp_path):
     monkeypatch.setattr(desk_module, "load_samples", lambda reader, n, **options: tiny.samples(n))
     monkeypatch.setattr(healing, "read", lambda data, recipe: tiny.samples(12))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return workspace.Desks(workspace.Shelf(load))
 
 

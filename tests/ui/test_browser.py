@@ -52,7 +52,12 @@ class Served:
             cwd=ROOT,
             stdout=log.open("w"),
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(log.parent)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "XDG_CACHE_HOME": str(log.parent),
+                "XDG_DATA_HOME": str(log.parent),
+            },
         )
 
     def wait(self) -> "Served":
@@ -195,7 +200,7 @@ def test_heal_stop_and_ask_the_recovered_model(bundled, page):
     other = page.context.new_page()
     page.close()
     other.goto(bundled.url)
-    other.wait_for_selector('#variants input[value^=recovered]', state="attached")
+    other.wait_for_selector("#variants input[value^=recovered]", state="attached")
     assert page.strangers == [] and page.errors == []
 
 
@@ -238,8 +243,7 @@ def test_stop_really_stops(endless, page):
     page.wait_for_selector("#stats-1 >> text=stopped")
     said = [answer(page, side) for side in (1, 2)]
     assert all(
-        int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side} p").split("·")[-2])[1]) < 512
-        for side in (1, 2)
+        int(re.search(r"(\d+) token", page.inner_text(f"#stats-{side} p").split("·")[-2])[1]) < 512 for side in (1, 2)
     )
     page.wait_for_timeout(800)
     assert [answer(page, side) for side in (1, 2)] == said
@@ -338,7 +342,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(endless, page, them
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{endless.url}?__theme={theme}")
     page.wait_for_selector("#plot-heads .main-svg")
-    for tab in ("Prune", "Heal", "Chat", "Measure"):
+    for tab in ("Prune", "Heal", "Chat", "Measure", "Cases"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

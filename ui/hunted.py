@@ -1,0 +1,187 @@
+"""The hunt on the Cases tab: where each question first breaks, worst first, with the picture and everybody's answer of
+the row that was clicked; drawn from a desk.
+"""
+
+import gradio as gr
+import pandas as pd
+import plotly.graph_objects as go
+
+from evaluation.suites import PER_TASK
+from ui import heard, hunting, words
+from ui.figure import figure
+from ui.hunting import OVER, Catch
+from ui.inputs import Dial
+from ui.plots import look
+from ui.scoreboard import suites, table
+from ui.words import VARIANT_COLOURS
+from ui.workspace import Desk
+
+MOST_ROWS = 300
+WIDTHS = ["56px", "200px", "96px", "110px", "120px", "120px", "84px"]
+READ = "Of the questions that the original answers right: how many each model is the first to get wrong."
+
+
+class Hunted:
+    """Its components; `outputs` in the order that `draw` fills them."""
+
+    def __init__(self):
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300, elem_classes="slab"):
+                self.over = gr.Radio(
+                    [(y, x) for x, y in OVER.items()], value="widthwise", label="Hunt over", elem_id="hunt-over",
+                    elem_classes="list",
+                )  # fmt: skip
+                self.steps = gr.Radio(
+                    [("15, 30, 45 and 60%", "paper"), ("Every 5%", "fine")],
+                    value="paper",
+                    label="Ratios",
+                    elem_id="hunt-steps",
+                )
+                with gr.Accordion("More: which questions, and how many", open=False, elem_id="hunt-more"):
+                    self.suite = suites("hunt-suite")
+                    self.per_task = Dial(
+                        1, PER_TASK, PER_TASK, step=1, buttons=[], label="Questions a task", elem_id="hunt-each"
+                    )
+                said = gr.HTML(elem_id="hunt-said")
+                self.start = gr.Button("Hunt", variant="primary", size="lg", interactive=False, elem_id="hunt")
+            with gr.Column(scale=9, min_width=320, elem_classes="slab"):
+                head, drawn = (
+                    gr.HTML(elem_id="hunt-head"),
+                    figure("hunt", "How many questions break first at each model"),
+                )
+        with gr.Column(elem_classes="slab"):
+            self.task = gr.Radio([("Every task", "")], value="", label="Task", elem_id="hunt-task")
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=8, min_width=320):
+                    self.prey = table("prey", wrap=True)
+                with gr.Column(scale=4, min_width=280):
+                    image = gr.Image(
+                        show_label=False, interactive=False, visible=False, height=220, buttons=[], elem_id="prey-image"
+                    )
+                    told = gr.HTML(elem_id="prey-told")
+                    self.keep = gr.Button("Keep this case", visible=False, elem_id="keep-prey")
+        self.settings = [self.over, self.steps, self.suite, self.per_task]
+        self.one = [image, told, self.keep]
+        self.outputs = [*self.settings, said, self.start, head, drawn, self.task, self.prey, *self.one]
+
+    def draw(self, desk: Desk) -> list:
+        wish, catch = desk.keeping.hunting, hunting.caught(desk)
+        tasks = list(dict.fromkeys(x.task for x in catch.original))
+        wish.task = wish.task if wish.task in tasks else ""
+        shown = catch.of(wish.task)
+        return [
+            wish.over,
+            gr.Radio(value=wish.steps, visible=wish.over != "hand"),
+            wish.suite,
+            wish.per_task,
+            words.notice(_status(wish.over, catch)),
+            gr.Button(_label(catch), interactive=bool(catch.missing) and catch.total > 1 and not desk.busy),
+            words.heading(finding(catch), READ if catch.hunted else ""),
+            breaks(catch) if catch.hunted else None,
+            gr.Radio([("Every task", ""), *((x, x) for x in tasks)], value=wish.task, visible=len(tasks) > 1),
+            gr.Dataframe(rows(catch, shown[:MOST_ROWS]), visible=bool(shown), column_widths=WIDTHS),
+            *self.draw_one(desk, catch),
+        ]
+
+    def draw_one(self, desk: Desk, catch: Catch | None = None) -> list:
+        """The failure that is looked at; the worst where none was chosen."""
+        wish, catch = desk.keeping.hunting, catch or hunting.caught(desk)
+        shown = catch.of(wish.task)
+        failure = next((x for x in shown if x.place == wish.place), shown[0] if shown else None)
+        if failure is None:
+            return [gr.Image(value=None, visible=False), "", gr.Button(visible=False)]
+        wish.place = failure.place
+        image, kept = hunting.picture(desk, failure.place), failure.place in (wish.kept or {})
+        keep = gr.Button(
+            "Kept: it is in the list below" if kept else "Keep this case", visible=True, interactive=not kept
+        )
+        return [gr.Image(value=image, visible=image is not None), _detail(catch, failure), keep]
+
+
+def _status(over: str, catch: Catch) -> str:
+    asked = catch.total - catch.missing
+    if over == "hand" and catch.total < 2:
+        return "Only the original is at hand: prune it first, or hunt ratio by ratio."
+    if not catch.missing:
+        return f"All {catch.total} models were asked: nothing needs to be computed."
+    some = f"{asked} of {catch.total} models were asked." if asked else f"{catch.total} models to ask."
+    return f"{some} It goes on in the background, and what is done stays, whatever ends it."
+
+
+def _label(catch: Catch) -> str:
+    if catch.total and not catch.missing:
+        return "All asked"
+    return "Hunt" if catch.missing == catch.total else f"Hunt on: {catch.missing} of {catch.total} to ask"
+
+
+def counts(catch: Catch) -> list[int]:
+    """(H,) how many questions each hunted model is the first to get wrong."""
+    return [sum(x.first == i for x in catch.failures) for i in range(len(catch.hunted))]
+
+
+def finding(catch: Catch) -> str:
+    """Where most breaks, in one sentence."""
+    right = sum(x.right for x in catch.original)
+    if not catch.hunted:
+        return "Where does it break first?"
+    if not catch.failures:
+        return f"Nothing breaks: all {right:,} questions that the original knows stay right"
+    found = counts(catch)
+    worst = max(range(len(found)), key=found.__getitem__)
+    return (
+        f"{len(catch.failures):,} of {right:,} right answers break, {found[worst]:,} of them first at "
+        f"{catch.hunted[worst].title}"
+    )
+
+
+def breaks(catch: Catch) -> go.Figure:
+    """A bar a model, least pruned first: how many questions it is the first to get wrong."""
+    found, right = counts(catch), sum(x.right for x in catch.original)
+    chart = go.Figure()
+    for kind in dict.fromkeys(x.kind for x in catch.hunted):
+        mine = [i for i, x in enumerate(catch.hunted) if x.kind == kind]
+        chart.add_bar(
+            x=[catch.hunted[i].title for i in mine],
+            y=[found[i] for i in mine],
+            name=kind,
+            marker=dict(color=VARIANT_COLOURS[kind]),
+            text=[f"{found[i]:,}" for i in mine],
+            textposition="outside",
+            cliponaxis=False,
+            hovertext=[
+                f"{catch.hunted[i].title}: {found[i]:,} of {right:,} questions break here first "
+                f"({words.percent(round(found[i] / max(right, 1), 3))})"
+                for i in mine
+            ],
+            hoverinfo="text",
+        )
+    look(chart, 300, "what was pruned", "questions that break first")
+    chart.update_layout(margin_t=24)  # for the numbers over the bars
+    chart.update_xaxes(categoryorder="array", categoryarray=[x.title for x in catch.hunted])
+    return chart.update_yaxes(rangemode="tozero")
+
+
+def rows(catch: Catch, failures: list) -> pd.DataFrame:
+    """A row a failure: number of the question, what was asked, both answers, where it breaks and how far the truth
+    fell."""
+    found = []
+    for x in failures:
+        record, first = catch.original[x.place], catch.hunted[x.first]
+        fell = "–" if x.drop is None else f"−{100 * x.drop:.0f} points" if x.drop > 0 else "0 points"
+        mends = " (mends later)" if x.mends else ""
+        found.append([x.place + 1, record.question, record.task, record.answer, first.records[x.place].answer or "–",
+                      f"{first.title}{mends}", fell])  # fmt: skip
+    columns = ["#", "question", "task", "original, right", "first wrong answer", "breaks at", "truth fell by"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _detail(catch: Catch, failure) -> str:
+    """The question, with everybody's answer."""
+    record = catch.original[failure.place]
+    others = "".join(heard.answer(x.kind, x.title, x.records[failure.place]) for x in catch.hunted)
+    upto = catch.hunted[failure.first - 1].title if failure.first else "the original alone"
+    return (
+        f'<div class="record"><h4>{words.escape(record.question)}</h4><p>True: <b>{words.escape(record.truth)}</b> '
+        f"<small>{words.escape(record.task)} · right up to {words.escape(upto)}</small></p>"
+        f"{heard.answer('original', 'Original', record)}{others}</div>"
+    )

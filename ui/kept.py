@@ -1,0 +1,215 @@
+"""The kept cases on the Cases tab: filtered, judged, deleted, opened again, and handed to others as files; drawn from a
+desk. And the button under the chat's answers that keeps one.
+"""
+
+from collections.abc import Callable
+
+import gradio as gr
+import pandas as pd
+
+from evaluation.cases import KINDS, TAGS, VERDICTS, Case, Said
+from evaluation.scoring import normalised
+from lvlm.errors import LVLMError
+from ui import casefile, keeping, words
+from ui.keeping import SHARES
+from ui.scoreboard import table
+from ui.workspace import Desk, Desks
+
+MOST_ROWS = 300  # shown at once
+EMPTY = "Nothing is kept yet. Press “Keep this case” under the answers in Chat, or keep what a hunt found above."
+NONE_FIT = "No kept case fits: please choose other filters."
+OWN = "Cases belong to this browser session; whoever has a case's link can open it."
+ALL = "This app was started for one person: everything that was ever kept here is listed."
+EXPORTS = {"csv": "CSV", "jsonl": "JSONL", "html": "One HTML page"}
+ASKED_KINDS = [("Any model", ""), *((x.capitalize(), x) for x in KINDS[1:])]
+ASKED_VERDICTS = [("Any verdict", ""), *((y, x or "none") for x, y in VERDICTS.items())]
+
+
+def keep_button(desks: Desks, desk_key: gr.Textbox) -> None:
+    """Goes under the chat's answers: keeps the last question with all its answers."""
+    with gr.Row(elem_classes="keep", equal_height=True):
+        button = gr.Button("Keep this case", size="sm", scale=0, min_width=140, elem_id="keep")
+        said = gr.HTML(elem_id="keep-said")
+
+    def keep_case(key: str) -> str:
+        """Keep the last question with its picture, everybody's answers and how the models were made; gives a sentence."""
+        desk = desks.at(key)
+        try:
+            case = keeping.keep_talk(desk)
+        except LVLMError as error:
+            return words.notice(str(error), "error")
+        return words.notice(f"Kept: “{case.question}”. Judge it under Cases.")
+
+    button.click(keep_case, desk_key, said, queue=False, show_progress="hidden")
+
+
+class Kept:
+    """Its components; `outputs` in the order that `draw` fills them, `one` what shows a single case."""
+
+    def __init__(self, whose: Callable[[Desk], str | None]):
+        self.whose = whose
+        with gr.Column(elem_classes="slab", elem_id="kept-slab"):
+            with gr.Row(equal_height=False, elem_classes="filters"):
+                self.task = gr.Dropdown([("Any task", "")], value="", label="Task", min_width=130, elem_id="case-task")
+                self.verdict = gr.Dropdown(
+                    ASKED_VERDICTS, value="", label="Verdict", min_width=160, elem_id="case-verdict"
+                )
+                self.tag = gr.Dropdown(
+                    [("Any tag", ""), *((y, x) for x, y in TAGS.items())], value="", label="Tag", min_width=130
+                )
+                self.kind = gr.Dropdown(ASKED_KINDS, value="", label="With an answer of", min_width=140)
+                self.removed = gr.Dropdown(
+                    [(x or "Any share", x) for x in SHARES], value="", label="Removed", min_width=120
+                )
+                self.text = gr.Textbox(
+                    label="Words in it", placeholder="question, answer, note…", min_width=160, elem_id="case-text"
+                )
+            said = gr.HTML(elem_id="cases-said")
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=7, min_width=320):
+                    self.listed = table("cases", wrap=True)
+                    with gr.Row(elem_classes="exports") as exports:
+                        self.exports = {
+                            kind: gr.Button(f"Export as {title}", size="sm", min_width=120, elem_id=f"export-{kind}")
+                            for kind, title in EXPORTS.items()
+                        }
+                    self.file = gr.DownloadButton("The file", visible="hidden", elem_id="case-file")
+                with gr.Column(scale=5, min_width=300, visible=False, elem_id="case-one") as one:
+                    image = gr.Image(
+                        show_label=False, interactive=False, visible=False, height=220, buttons=[], elem_id="case-image"
+                    )
+                    told = gr.HTML(elem_id="case-told")
+                    self.again = gr.Button("Open again: same models, same seed", variant="primary", elem_id="reopen")
+                    self.judged = gr.Radio([(y, x) for x, y in VERDICTS.items()], label="Verdict", elem_id="judged")
+                    self.tags = gr.CheckboxGroup([(y, x) for x, y in TAGS.items()], label="Tags", elem_id="case-tags")
+                    self.note = gr.Textbox(label="Note", lines=2, max_lines=8, elem_id="case-note")
+                    self.drop = gr.Button("Delete", size="sm", elem_id="drop-case")
+        self.filters = [self.task, self.verdict, self.tag, self.kind, self.removed, self.text]
+        self.judgement = [self.judged, self.tags, self.note]
+        self.one = [one, image, told, self.again, *self.judgement, self.drop]
+        self.outputs = [*self.filters[:-1], said, self.listed, exports, *self.one]
+
+    def draw(self, desk: Desk) -> list:
+        now, owner = desk.keeping, self.whose(desk)
+        found, tasks = keeping.cases(desk, owner), casefile.book().tasks(owner)
+        if found and now.chosen is None:
+            now.chosen = found[0].id
+        which = now.which
+        verdict = "" if which.verdict is None else which.verdict or "none"
+        task = gr.Dropdown([("Any task", ""), *((x, x) for x in tasks)], value=which.task)
+        said = words.notice(now.refusal, "error") + (_count(found, which, owner))
+        listed = gr.Dataframe(_rows(found[:MOST_ROWS]), visible=bool(found), column_widths=WIDTHS)
+        chosen = [which.tag, which.kind, now.removed]
+        return [task, verdict, *chosen, said, listed, gr.Row(visible=bool(found)), *self.draw_one(desk)]
+
+    def draw_one(self, desk: Desk) -> list:
+        """The case that is looked at: picture, answers then and now, and what is thought of it."""
+        now, owner = desk.keeping, self.whose(desk)
+        case = _chosen(desk)
+        if case is None:
+            return [gr.Column(visible=False), *[gr.skip()] * (len(self.one) - 1)]
+        own = owner is None or casefile.book().owner(case.id) == owner
+        image = case.image
+        sure = now.sure == case.id
+        return [
+            gr.Column(visible=True),
+            gr.Image(value=image, visible=image is not None),
+            detail(case, now.again if now.again and now.again.case.id == case.id else None, own),
+            gr.Button(interactive=not desk.busy),
+            gr.Radio(value=case.verdict, interactive=own),
+            gr.CheckboxGroup(value=list(case.tags), interactive=own),
+            gr.Textbox(value=case.note, interactive=own),
+            gr.Button(
+                "Press again to delete it" if sure else "Delete",
+                variant="stop" if sure else "secondary",
+                interactive=own,
+            ),  # fmt: skip
+        ]
+
+
+def _chosen(desk: Desk) -> Case | None:
+    """None where it was deleted meanwhile, too."""
+    if desk.keeping.chosen is None:
+        return None
+    try:
+        return casefile.book().get(desk.keeping.chosen)
+    except LVLMError:
+        return None
+
+
+WIDTHS = ["48px", "200px", "104px", "190px", "84px", "170px"]
+
+
+def _rows(cases: list[Case]) -> pd.DataFrame:
+    """A row a case, newest first."""
+    columns = ["#", "question", "task", "last answer", "removed", "verdict and tags"]
+    told = [
+        [i, x.question, x.task or "own question", x.sides[-1].answer or "–",
+         words.percent(max(y.ratio for y in x.sides)), "; ".join((VERDICTS[x.verdict], *(TAGS[y] for y in x.tags)))]
+        for i, x in enumerate(cases, 1)
+    ]  # fmt: skip
+    return pd.DataFrame(told, columns=columns)
+
+
+def _count(found: list[Case], which, owner: str | None) -> str:
+    rule = ALL if owner is None else OWN
+    if not found:
+        return words.notice(EMPTY if which == type(which)() else NONE_FIT) + f'<p class="asked">{rule}</p>'
+    shown = f" The newest {MOST_ROWS} are shown; files have all." if len(found) > MOST_ROWS else ""
+    return f'<p class="asked"><b>{len(found):,}</b> case{"s" * (len(found) > 1)}.{shown} {rule}</p>'
+
+
+def detail(case: Case, again, own: bool) -> str:
+    """Question, everybody's answer then (and now), the settings, and the link."""
+    now = dict(zip((x.variant for x in case.sides), again.answers, strict=True)) if again else {}
+    answers = "".join(_answer(x, now.get(x.variant), case) for x in case.sides)
+    truth = (
+        f"<p>True: <b>{words.escape(case.truth)}</b> <small>{words.escape(case.task or '')}</small></p>"
+        if case.truth
+        else ""
+    )
+    breaks = f" · first breaks with {words.percent(case.breaks_at)} removed" if case.breaks_at is not None else ""
+    how = "greedy" if not case.temperature else f"temperature {words.significant(case.temperature)}, seed {case.seed}"
+    return (
+        f'<div class="record"><h4>{words.escape(case.question)}</h4>{truth}{_same(again)}{answers}'
+        f'<p class="quiet">{words.escape(case.model)} · {how} · at most {case.max_new_tokens} tokens{breaks}'
+        f"{'' if own else ' · kept in another session'}<br>"
+        f'<a href="?case={case.id}">Link to this case</a></p></div>'
+    )
+
+
+def _same(again) -> str:
+    """Whether the answers are the same, once it was asked again."""
+    if again is None:
+        return ""
+    asked = [x for x in again.answers if x.now is not None]
+    same = sum(x.same for x in asked)
+    if same == len(asked) == len(again.answers):
+        return words.notice("Opened again, made anew and asked with the same seed: every answer is the same.")
+    left = len(again.answers) - len(asked)
+    rest = f" {left} could not be asked." if left else ""
+    return words.notice(f"Opened again: {same} of {len(asked)} answers are the same.{rest}")
+
+
+def _answer(said: Said, now, case: Case) -> str:
+    facts = []
+    if said.ratio:
+        facts.append(f"{words.percent(said.ratio)} removed")
+    if said.probability is not None:
+        facts.append(f"gave the true answer {100 * said.probability:.0f}%")
+    if said.divergence is not None:
+        at = said.divergence["parts_at"]
+        facts.append("never parts from the original" if at is None else f"parts from the original at token {at + 1}")
+    mark = ""
+    if case.truth is not None:
+        mark = "right" if normalised(said.answer) == normalised(case.truth) else "wrong"
+    after = ""
+    if now is not None and not now.same:
+        after = f'<p class="now"><small>now</small> {words.escape(now.now if now.now is not None else now.why)}</p>'
+    elif now is not None:
+        after = '<p class="now"><small>now the same ✓</small></p>'
+    text = words.escape(said.answer) or "<em>nothing</em>"
+    return (
+        f'<div class="said said-{said.kind} {mark}">{words.chip(said.kind, said.title, " · ".join(facts))}'
+        f"<p>{text}</p>{after}</div>"
+    )
