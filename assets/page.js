@@ -52,6 +52,15 @@ window.prunoscope = {
     prunoscope.save(`${name}.${format}`, url);
   },
 
+  /** The question that stands in its box. */
+  typed() {
+    return document.querySelector("#question textarea")?.value ?? "";
+  },
+
+  copyLink(query) {
+    return prunoscope.copy(`${location.origin}${location.pathname}${query ? "?" + query : ""}`);
+  },
+
   /** To the clipboard; pages without https have none of the modern kind. */
   async copy(text) {
     if (navigator.clipboard) return navigator.clipboard.writeText(text);

@@ -5,7 +5,7 @@ from functools import partial
 import gradio as gr
 
 from lvlm import LVLMError, load
-from ui import cases, chat, heal, measure, prune, rail, reopening
+from ui import cases, chat, heal, measure, prune, rail, reopening, sharing
 from ui.part import Part
 from ui.shelf import Shelf
 from ui.theme import CSS, head, theme
@@ -14,9 +14,15 @@ from ui.workspace import Desks
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
 # A tab keeps its key through a refresh. A tab that goes leaves it behind for the next one that comes with none, so that
 # a closed browser finds its desk again, and two open tabs never share one. Plain http has no crypto.randomUUID.
-DESK_KEY = """() => {
+# A link gets a desk of its own, so that nothing is lost by following it, and leaves the address: a refresh keeps what
+# was done since.
+ARRIVAL = """() => {
   const name = "prunoscope-desk";
-  const left = localStorage.getItem(name);
+  const address = new URL(location.href), asked = address.search;
+  const linked = KEYS.filter(key => address.searchParams.has(key));
+  linked.forEach(key => address.searchParams.delete(key));
+  if (linked.length) history.replaceState(null, "", address);
+  const left = linked.length ? null : localStorage.getItem(name);
   const key = sessionStorage.getItem(name) || left ||
     Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
   sessionStorage.setItem(name, key);
@@ -26,8 +32,8 @@ DESK_KEY = """() => {
     if (event.persisted && localStorage.getItem(name) === key) localStorage.removeItem(name);
   });
   if (window.innerWidth < 768) document.querySelector("#rail.open .toggle-button")?.click();
-  return [key];
-}"""
+  return [key, asked];
+}""".replace("KEYS", str(list(sharing.KEYS)))
 
 
 def build_app(model: str, *, one_user: bool = False) -> gr.Blocks:
@@ -36,10 +42,12 @@ def build_app(model: str, *, one_user: bool = False) -> gr.Blocks:
     desks = Desks(Shelf(partial(load, step="calibrate-checkpointing")))  # the least that a desk needs
     with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
+        address = gr.Textbox(visible=False)
         seen = gr.State(None)
         timer = gr.Timer(BUSY_SECONDS)
         with gr.Sidebar(width=300, elem_id="rail"):
             side, at_hand, clock = rail.build(desks, desk_key)
+            shared = sharing.build(desks, desk_key)
         job = rail.build_job(desks, desk_key)
         with gr.Tabs(selected="prune", elem_id="tabs") as tabs:
             with gr.Tab("Prune", id="prune"):
@@ -81,18 +89,24 @@ def build_app(model: str, *, one_user: bool = False) -> gr.Blocks:
             pace = gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS)
             return [pace, now, *job.draw(desk), *clock.draw(desk), *drawn]
 
-        def arrive(key: str, request: gr.Request) -> list:
-            """A page opens or is refreshed: find its desk, or lay a new one; open the case that the address names."""
+        question = next(x for x in app.blocks.values() if getattr(x, "elem_id", None) == "question")
+
+        def arrive(key: str, asked: str, request: gr.Request) -> list:
+            """A page opens or is refreshed: find its desk, or lay a new one; follow the link that it came by, or open
+            the case that the address names."""
             case = request.query_params.get("case")
             if case:
                 reopening.follow_link(desks.at(key), case)
-            return [key, gr.Tabs(selected="cases") if case else gr.skip(), *look(key, None)]
+            said, typed = sharing.arrive(desks, key, asked, model)
+            tab = "cases" if case else "chat" if typed else None
+            tab = gr.Tabs(selected=tab) if tab else gr.skip()
+            return [key, tab, said, typed or gr.skip(), *look(key, None)]
 
         app.load(
             arrive,
-            desk_key,
-            [desk_key, tabs, *following, *outputs],
-            js=DESK_KEY,
+            [desk_key, address],
+            [desk_key, tabs, shared, question, *following, *outputs],
+            js=ARRIVAL,
             queue=False,
             show_progress="hidden",
             api_visibility="private",
