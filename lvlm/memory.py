@@ -5,7 +5,7 @@ a network of the meta device as well as on a loaded one, and leans to the high s
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -291,7 +291,28 @@ def _integer(path: Path) -> int | None:
         return None
 
 
+def held(networks: Iterable[nn.Module]) -> int:
+    """Bytes that their weights and buffers take together: what several of them share is counted once."""
+    found = {}
+    for network in networks:
+        for tensor in network.state_dict(keep_vars=True).values():
+            storage = tensor.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+    return sum(found.values())
+
+
 # --- whether it fits ---
+
+_budget: Callable[[int], int] | None = None
+
+
+def keep_within(room: Callable[[int], int] | None) -> None:
+    """From now on, in this process, no step is begun for which a budget of weights has no room; None ends that.
+
+    room: (bytes wanted) → bytes left; may free others' memory first.
+    """
+    global _budget
+    _budget = room
 
 
 def check(what: str, bytes_: int, device, ways: Iterable[tuple[str, int]] = ()) -> None:
@@ -299,13 +320,16 @@ def check(what: str, bytes_: int, device, ways: Iterable[tuple[str, int]] = ()) 
 
     what: the subject of the sentence, such as "Calibrating llava". ways: (what to do instead, bytes it takes).
     """
+    left = None if _budget is None else _budget(bytes_)
     room = free(device)
+    spent = left is not None and left < room
+    room = left if spent else room
     if bytes_ <= room:
         return
     fitting = next((way for way, cost in ways if cost <= room), None)
     where = "of GPU memory" if str(device).startswith("cuda") else "of memory"
     raise NotEnoughMemory(
-        f"{what} takes about {gib(bytes_)} {where} and {gib(room)} are free: "
+        f"{what} takes about {gib(bytes_)} {where} and {gib(room)} are {'left of the budget' if spent else 'free'}: "
         f"please {fitting or 'free some, or take a machine with more'}."
     )
 

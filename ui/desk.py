@@ -19,6 +19,7 @@ from ui.keeping import Keeping
 from ui.looking import Looking, answers_ended
 from ui.measuring import Measuring
 from ui.picking import Picking
+from ui.resting import Rest
 from ui.runs import Run
 from ui.shelf import Shared, Shelf
 from ui.talk import Exchange, How
@@ -59,7 +60,9 @@ class Desk:
     answering: jobs.Job | None = None
     answered: int = 0  # moves when answers end
     version: int = 0  # moves with whatever else changes, except in `variants`, `healing` and `measuring`
-    seen: float = field(default_factory=time.monotonic)
+    seen: float = field(default_factory=time.monotonic)  # when its page last looked
+    used: float = field(default_factory=time.monotonic)  # when its visitor last did something
+    resting: Rest | None = None  # its models, while they are put away
 
     # --- what is there ---
 
@@ -179,6 +182,7 @@ class Desk:
             self.stop()
             self.shared, self.scores = result
             self.samples, self.plan, self.talk = DEFAULT_SAMPLES, None, []
+            self.resting = None
             self.variants.clear()
             self.variants.put(Variant(ORIGINAL, "original", "Original", self.model))
             self.protect_first = self.protect_last = 0
@@ -286,6 +290,7 @@ class Desk:
         if self.busy:
             self.job.cancel()
         self.variants.clear()
+        self.resting = None
         self.shared = self.scores = self.plan = None
         self.shelf.leave(self.id)
 

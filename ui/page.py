@@ -4,7 +4,7 @@ from functools import partial
 
 import gradio as gr
 
-from lvlm import LVLMError, load
+from lvlm import LVLMError, load, memory
 from ui import cases, chat, heal, measure, prune, rail, reopening, sharing
 from ui.part import Part
 from ui.shelf import Shelf
@@ -36,10 +36,14 @@ ARRIVAL = """() => {
 }""".replace("KEYS", str(list(sharing.KEYS)))
 
 
-def build_app(model: str, *, one_user: bool = False) -> gr.Blocks:
-    """The page as Gradio blocks; every new visitor starts with `model`. one_user: kept cases are not told apart by
-    sessions."""
-    desks = Desks(Shelf(partial(load, step="calibrate-checkpointing")))  # the least that a desk needs
+def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = False) -> gr.Blocks:
+    """The page as Gradio blocks; every new visitor starts with `model`, and all models stay within `memory_gib` (None:
+    a share of what is free). one_user: kept cases are not told apart by sessions."""
+    shelf = Shelf(partial(load, step="calibrate-checkpointing"))  # the least that a desk needs
+    desks = Desks(shelf)
+    if memory_gib is not None:
+        desks.budget.limit = round(memory_gib * 2**30)
+    memory.keep_within(desks.budget.room)
     with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         address = gr.Textbox(visible=False)
@@ -78,7 +82,7 @@ def build_app(model: str, *, one_user: bool = False) -> gr.Blocks:
             """The job under way, and those parts that moved since this page last drew them; `again` in any case."""
             if not key:
                 return [gr.skip()] * (len(following) + len(outputs))
-            desk = desks.at(key)
+            desk = desks.peek(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
             now = [part.state(desk) for part in parts]  # before drawing: what changes meanwhile is drawn next time
@@ -95,6 +99,8 @@ def build_app(model: str, *, one_user: bool = False) -> gr.Blocks:
             """A page opens or is refreshed: find its desk, or lay a new one; follow the link that it came by, or open
             the case that the address names."""
             case = request.query_params.get("case")
+            if key:
+                desks.at(key)  # models that were put away come back
             if case:
                 reopening.follow_link(desks.at(key), case)
             said, typed = sharing.arrive(desks, key, asked, model)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from lvlm import memory
 from lvlm.catalogue import Entry, catalogue, find
 from lvlm.errors import LVLMError
-from lvlm.memory import free
 from ui import tree, words
 from ui.jobs import Job
 from ui.part import Part, Start
@@ -14,6 +14,7 @@ from ui.shelf import machine_memory
 from ui.workspace import Desk, Desks
 
 STAGES = {
+    "return": "Making again",
     "load": "Loading",
     "calibrate": "Calibrating",
     "measure": "Measuring",
@@ -45,7 +46,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
     fits = gr.HTML()
     about = gr.HTML()
     at_hand = tree.build(desks, desk_key)
-    memory = gr.HTML()
+    room = gr.HTML(elem_id="memory")
 
     def open_model(key: str, name: str):
         """Load, calibrate and plan another model by catalogue name, hub id or folder."""
@@ -58,10 +59,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
         return [name, _about(desk)]
 
     def draw_memory(desk: Desk) -> list:
-        return [_memory(), choices_with_needs(catalogue())]
+        return [_memory(desks, desk), choices_with_needs(catalogue())]
 
     opening = Part([picker, about], draw, [Start(picker.input, open_model, [picker])])
-    return opening, at_hand, Part([memory, fits], draw_memory)
+    return opening, at_hand, Part([room, fits], draw_memory)
 
 
 def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
@@ -107,7 +108,7 @@ STEPS = {"chat": "Chat", "calibrate-checkpointing": "Calibrate", "recover": "Hea
 
 def choices_with_needs(entries: Sequence[Entry]) -> str:
     """What each model is made of and takes, and what of it this machine has the memory for now. Folded away."""
-    rows, room = [], free()  # looked up once: the table is drawn at every tick of the clock
+    rows, room = [], memory.free()  # looked up once: the table is drawn at every tick of the clock
     for entry in entries:
         if entry.bundled and not entry.available:
             continue
@@ -174,9 +175,13 @@ def queued(job: Job) -> str:
     return "One other is before you" if job.before == 1 else f"{job.before} others are before you"
 
 
-def _memory() -> str:
-    used, free, total = machine_memory()
+def _memory(desks: Desks, desk: Desk) -> str:
+    """How much of the budget all models take, and this visitor's; and what the machine has left."""
+    used, left, _ = machine_memory()
+    held, limit = desks.budget.held(), desks.budget.limit
+    mine = memory.held(x.model.network for x in desk.variants if x.model is not None)
     return (
         f'<div class="memory"><h4 class="rail-title">Memory</h4><div class="meter"><i style="width:'
-        f'{100 * used / total:.1f}%"></i></div><p>{words.memory(used)} in use · {words.memory(free)} free</p></div>'
+        f'{min(100.0, 100 * held / limit):.1f}%"></i></div><p>{words.memory(held)} of {words.memory(limit)} for all '
+        f"models; yours {words.memory(mine)}</p><p>{words.memory(used)} in use · {words.memory(left)} free</p></div>"
     )

@@ -32,7 +32,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     def draw(desk: Desk) -> list:
         chosen = desk.variants.selected
         if chosen is None:
-            return [f'<p class="quiet">{NOTHING}</p>', gr.Radio(choices=[], value=None, visible=False),
+            return [f'<p class="quiet">{_gone(desk)}</p>', gr.Radio(choices=[], value=None, visible=False),
                     gr.Column(visible=False), *[gr.skip()] * 4, gr.DownloadButton(visible=False), ""]  # fmt: skip
         first, eight = chosen.kind == ORIGINAL, chosen.kind == "int8"
         packed = chosen.file
@@ -78,6 +78,14 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         Start(drop.click, drop_variant, [tree]),
     ]
     return Part([nothing, tree, about, name, small, save, drop, file, kept], draw, starts)
+
+
+def _gone(desk: Desk) -> str:
+    """Why there is nothing."""
+    if desk.resting is None:
+        return NOTHING
+    names = ", ".join(f"“{words.escape(x.title)}”" for x in desk.resting.variants)
+    return f"Put away to make room for others: {names}. Your next click brings everything back."
 
 
 def label(variant: Variant) -> str:

@@ -1,16 +1,19 @@
 """All visitors' desks, by their keys: models are shared by all of them through the `Shelf`, and one that no desk holds
-is freed. Knows nothing of Gradio.
+is freed; together they stay within a memory budget. Knows nothing of Gradio.
 """
 
 import threading
 import time
 
+from ui import resting
+from ui.budget import Budget
 from ui.desk import DEFAULT_RATIO, DEFAULT_SAMPLES, MOST_RATIO, MOST_SAMPLES, Desk
 from ui.shelf import Shelf
 
 __all__ = ["DEFAULT_RATIO", "DEFAULT_SAMPLES", "MOST_RATIO", "MOST_SAMPLES", "Desk", "Desks"]
 
 IDLE_SECONDS = 3600  # a desk whose page has not been heard of for this long is cleared
+RETURN_SECONDS = 10.0  # for which somebody who comes back waits for the models; then the job is to be seen
 
 
 class Desks:
@@ -18,9 +21,22 @@ class Desks:
 
     def __init__(self, shelf: Shelf):
         self.shelf, self._desks, self._lock = shelf, {}, threading.Lock()
+        self.budget = Budget(self._all)
 
     def at(self, key: str) -> Desk:
-        """The desk of this key; clears others that were left: one comes back to one's own after a night, too."""
+        """The desk of this key, for somebody who does something there: models that were put away come back first."""
+        desk = self.peek(key)
+        with self.budget.lock:
+            desk.used = time.monotonic()
+            if desk.resting is None:
+                return desk
+            job = desk.job if desk.busy else resting.bring_back(desk)
+        job.thread.join(RETURN_SECONDS)
+        return desk
+
+    def peek(self, key: str) -> Desk:
+        """The same for a page that only looks; clears others that were left: one comes back to one's own after a
+        night, too."""
         now = time.monotonic()
         with self._lock:
             others = [desk for desk in self._desks.values() if desk.id != key and not desk.busy]
@@ -32,3 +48,7 @@ class Desks:
         for other in left:
             other.close()
         return desk
+
+    def _all(self) -> list[Desk]:
+        with self._lock:
+            return list(self._desks.values())

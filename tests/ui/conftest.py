@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lvlm import memory
 from tests import tiny
 from ui import desk as desk_module
 from ui import healing, workspace
@@ -16,6 +17,13 @@ def chatty(seed: int = 0, layers: int = 4):
     with torch.no_grad():
         model.network.lm_head.weight[model.processor.tokenizer.eos_token_id] = 0
     return model
+
+
+@pytest.fixture(autouse=True)
+def no_budget():
+    """A page that was built holds its models to its budget; the next test is free of it."""
+    yield
+    memory.keep_within(None)
 
 
 @pytest.fixture
