@@ -73,11 +73,22 @@ def select(desk, unit: Unit | None) -> None:
     desk.picking.version += 1
 
 
-def wish(desk, unit: Unit, what: str) -> None:
-    """Pin, force out or free a unit, and plan anew. A wish that cannot be met is not kept: raises BadPlan."""
-    picking = desk.picking
-    before = picking.pinned, picking.forced
-    picking.wish(unit, what)
+def look_at(desk, text: str | None) -> None:
+    """The same by its text, "3" or "3.2"; a head that the layer has not is the whole layer. Raises BadPlan."""
+    unit = None if text is None else Unit.parse(text)
+    if unit is not None and unit.head is not None and unit.head >= desk.scores.anatomy.layers[unit.layer].groups:
+        unit = Unit(unit.layer)
+    select(desk, unit)
+
+
+def toggle(desk, what: str) -> None:
+    """PIN or FORCE the unit that is looked at, or undo that, and plan anew. Raises LVLMError where that cannot be met:
+    the wish is then not kept."""
+    unit = desk.picking.unit
+    if unit is None:
+        raise LVLMError("Nothing is picked yet: please click a layer or head first.")
+    before = desk.picking.pinned, desk.picking.forced
+    desk.picking.wish(unit, FREE if desk.picking.wished(unit) == what else what)
     _settle(desk, before)
 
 

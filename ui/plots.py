@@ -1,111 +1,130 @@
-"""Figures of what a plan removes: pure functions from arrays to Plotly figures and the sentence each one shows.
+"""Figures of single heads and neurons under a plan: pure functions from arrays to Plotly figures and the sentence each
+one shows; and what these share with the bars of whole layers (bars.py).
 
 Every figure has one row a layer, the first layer on top, and the same row height and margins, so that eyes can travel
 from one to the next. Backgrounds are transparent; text and grid lines take the page's colours (assets/style.css).
-What goes is hatched or hollow, never only another hue.
+What goes is hatched or hollow, never only another hue. With two plans, a stroke "/" is what only the plan at hand
+removes, "\\" what only the kept one does, and both strokes cross where both do.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 
-from ui.words import VARIANT_COLOURS, count, percent, significant, some
+from pruning import Unit
+from ui.words import VARIANT_COLOURS, percent
 
 KEPT, GONE = VARIANT_COLOURS["original"], VARIANT_COLOURS["pruned"]
 ATTENTION, MLP = "#55657c", "#9fb0c6"  # two shades of the original's colour
+CHOSEN = "#c2570c"  # the page's accent: the frame around what is looked at
 SCALE = "Viridis"  # perceptually uniform and safe for colour-blind eyes
 NEURON_COLUMNS = 96  # neurons are drawn as this many equal groups a layer
+STAYS, GOES, ONLY_KEPT, BOTH = "stays", "goes", "goes in the kept plan only", "goes in both plans"
+STROKES = {GOES: "/", ONLY_KEPT: "\\", BOTH: "x"}  # of bars
+CROSSES = {GOES: "line-ne", ONLY_KEPT: "line-nw", BOTH: "x-thin"}  # over heads
 
 Kept = Sequence[Sequence[int]]  # per original layer: the indices that stay (empty: the whole layer goes)
 
 
-def _row_height(layers: int) -> int:
+@dataclass(frozen=True)
+class Marks:
+    """Layers and heads that a figure points out."""
+
+    pinned: tuple[Unit, ...] = ()
+    forced: tuple[Unit, ...] = ()
+    unit: Unit | None = None  # what is looked at
+
+
+def row_height(layers: int) -> int:
     return int(np.clip(420 / layers, 13, 30))
 
 
+MARGIN = dict(l=46, r=14, t=6, b=48)
+LOOK = dict(  # what all figures of the page share
+    paper_bgcolor="rgba(0,0,0,0)",
+    plot_bgcolor="rgba(0,0,0,0)",
+    showlegend=False,
+    dragmode=False,
+    font=dict(family="system-ui, sans-serif", size=12, color="#808a9a"),
+    hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"),
+)
+
+
 def look(figure: go.Figure, height: int, x_title: str, y_title: str) -> go.Figure:
-    """What all figures of the page share."""
-    figure.update_layout(
-        height=height,
-        margin=dict(l=46, r=14, t=6, b=48),
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        showlegend=False,
-        dragmode=False,
-        font=dict(family="system-ui, sans-serif", size=12, color="#808a9a"),
-        hoverlabel=dict(bgcolor="#1e293b", bordercolor="#1e293b", font=dict(color="#f8fafc", size=13), align="left"),
-    )
+    """The same for a figure that is there already, with one panel or several."""
+    figure.update_layout(height=height, margin=MARGIN, **LOOK)
     figure.update_xaxes(title=dict(text=x_title, standoff=8), fixedrange=True, zeroline=False, showgrid=False)
     figure.update_yaxes(title=dict(text=y_title, standoff=4), fixedrange=True, zeroline=False, showgrid=False)
     return figure
 
 
-def _frame(figure: go.Figure, layers: int, x_title: str) -> go.Figure:
-    """One row a layer, the first on top."""
-    look(figure, _row_height(layers) * layers + 54, x_title, "layer").update_layout(bargap=0.22, barmode="overlay")
-    figure.update_yaxes(
-        range=[layers - 0.5, -0.5],
-        tickmode="array",
-        tickvals=list(range(0, layers, 1 if layers <= 16 else 2)),
+def framed(
+    traces: list[dict], layers: int, x_title: str, marks: Marks = Marks(), x: dict = {}, y: dict = {}, **layout
+) -> go.Figure:
+    """A figure of one row a layer, the first on top; the row that is looked at is framed.
+
+    Made at one go from plain dicts: Plotly checks whatever is updated later once more, and the slider waits for it.
+    """
+    shapes = list(layout.pop("shapes", ()))
+    if marks.unit is not None:
+        at = dict(xref="paper", x0=0, x1=1, y0=marks.unit.layer - 0.5, y1=marks.unit.layer + 0.5)
+        shapes.append(dict(type="rect", line=dict(color=CHOSEN, width=1.5), **at))
+    axis = dict(fixedrange=True, zeroline=False, showgrid=False)
+    rows = dict(range=[layers - 0.5, -0.5], tickmode="array", tickvals=list(range(0, layers, 1 if layers <= 16 else 2)))
+    return go.Figure(
+        traces,
+        LOOK
+        | dict(
+            height=row_height(layers) * layers + 54,
+            margin=MARGIN,
+            barmode="overlay",
+            shapes=shapes,
+            xaxis=axis | dict(title=dict(text=x_title, standoff=8)) | x,
+            yaxis=axis | dict(title=dict(text="layer", standoff=4)) | rows | y,
+        )
+        | layout,
     )
-    return figure
 
 
-def _bars(
-    values: np.ndarray, gone: np.ndarray, colour: str, hover: list[str], base: np.ndarray | float = 0
-) -> list[go.Bar]:
-    """One bar a layer from `base` on: solid in `colour` where it stays, hollow and hatched where it goes (L,)."""
-    bars = []
-    for hatched in (False, True):
-        look = (
-            dict(
-                color="rgba(234, 115, 23, 0.06)",
-                line=dict(color=GONE, width=1.2),
-                pattern=dict(shape="/", fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25),
-            )
-            if hatched
-            else dict(color=colour, line=dict(width=0))
-        )
-        bars.append(
-            go.Bar(
-                x=np.where((gone == hatched) & (values > 0), values, np.nan),
-                y=np.arange(len(values)),
-                orientation="h",
-                marker=look,
-                base=base,
-                name="goes" if hatched else "stays",
-                hovertext=hover,
-                hoverinfo="text",
-            )
-        )
-    return bars
+def pins(marks: Marks, place) -> list[dict]:
+    """A ring where something is pinned, a crossed square where it is forced out: light on dark, on any ground.
+
+    place: Unit → (x, y), or None for one that this figure does not show.
+    """
+    traces = []
+    for units, symbol in ((marks.pinned, "circle-open"), (marks.forced, "square-x-open")):
+        spots = [spot for unit in units if (spot := place(unit)) is not None]
+        for colour, width in (("#0f172a", 4.5), ("#ffffff", 1.8)) if spots else ():
+            marker = dict(symbol=symbol, size=11, color=colour, line=dict(width=width, color=colour))
+            traces.append(dots([x for x, _ in spots], [y for _, y in spots], marker))
+    return traces
 
 
-def influence_finding(influence: np.ndarray, removed: Sequence[int]) -> str:
-    """What the bars show, in one sentence: what goes, or where the influence sits."""
-    layers, total = len(influence), float(np.sum(influence))
-    if removed:
-        share = float(np.sum(influence[list(removed)])) / total if total else 0.0
-        noun = f"Layer {some(removed)} carries" if len(removed) == 1 else f"Layers {some(removed)} carry"
-        return f"{noun} {percent(round(share, 2))} of the influence and {'goes' if len(removed) == 1 else 'go'}"
-    descending = np.cumsum(np.sort(influence)[::-1])
-    few = int(np.searchsorted(descending, 0.6 * total)) + 1
-    share = percent(round(float(descending[few - 1] / total), 2)) if total else "0%"
-    return f"{few} of {layers} layers {'carries' if few == 1 else 'carry'} {share} of the influence"
+def dots(x, y, marker: dict, **more) -> dict:
+    """Marks upon a figure; they say nothing on hover."""
+    return dict(
+        type="scatter", x=x, y=y, mode="markers", hoverinfo="skip", cliponaxis=False, marker=marker, **more
+    )  # fmt: skip
 
 
-def influence(values: np.ndarray, removed: Sequence[int], image: np.ndarray, text: np.ndarray) -> go.Figure:
-    """Block influence, one bar a layer; removed layers hatched. All arrays (L,), 1 − cosine similarity."""
-    layers = len(values)
-    gone = np.isin(np.arange(layers), removed)
-    hover = [
-        f"<b>Layer {i}</b> {'goes' if gone[i] else 'stays'}<br>It turns what passes through it by "
-        f"{significant(float(v))}<br>image tokens {significant(float(im))} · text tokens {significant(float(tx))}"
-        for i, (v, im, tx) in enumerate(zip(values, image, text, strict=True))
-    ]
-    figure = go.Figure(_bars(values, gone, KEPT, hover))
-    return _frame(figure, layers, "block influence (1 − cosine)").update_xaxes(showgrid=True, rangemode="tozero")
+def fates(this: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
+    """What becomes of units that the plan at hand removes, or not, and so the kept one: arrays of one shape."""
+    found = np.where(this, GOES, STAYS).astype(object)
+    if kept is not None:
+        found[this & kept], found[~this & kept] = BOTH, ONLY_KEPT
+    return found
+
+
+def compared(noun: str, both: float, this: float, kept: float, said=lambda x: f"{x:,.0f}") -> str:
+    """What two plans have in common, in one sentence."""
+    if not this and not kept:
+        return f"Both plans remove the same {noun}"
+    if not both:
+        return f"The plans share no {noun}: {said(this)} go only now, {said(kept)} only in the kept plan"
+    many = f"{noun} go" if both != 1 else f"{noun[:-1]} goes"
+    return f"{said(both)} {many} in both plans, {said(this)} only now, {said(kept)} only in the kept one"
 
 
 def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -127,7 +146,7 @@ def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
 
 def _map(
     values: np.ndarray, gone: np.ndarray, told: np.ndarray, names: list[str], sentence: str, gap: float
-) -> list[go.Heatmap]:
+) -> list[dict]:
     """Two heatmaps on one scale: what stays in full colour, what goes faded. All arrays (L, widest).
 
     The colour is the logarithm of a unit's importance over its layer's mean: units compete within their layer.
@@ -143,7 +162,8 @@ def _map(
     if low == high:
         low, high = low - 0.5, high + 0.5
     return [
-        go.Heatmap(
+        dict(
+            type="heatmap",
             z=np.where(gone == goes, logs, np.nan),
             opacity=0.22 if goes else 1,
             colorscale=SCALE,
@@ -162,9 +182,12 @@ def _map(
     ]
 
 
-def heads_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
-    """How many heads go and how little of the importance they hold."""
+def heads_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None) -> str:
+    """How many heads go and how little of the importance they hold; or what two plans have in common."""
     total, gone = sum(map(len, scores)), _goes(scores, kept)
+    if other is not None:
+        also = _goes(scores, other)
+        return compared("heads", (gone & also).sum(), (gone & ~also).sum(), (also & ~gone).sum())
     if not gone.any():
         best = int(np.argmax([np.sum(row) for row in scores]))
         return f"All {total} heads stay; layer {best}'s matter most"
@@ -174,43 +197,48 @@ def heads_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
     return f"{int(gone.sum())} of {total} heads go; they hold {percent(round(share, 3))} of the heads' importance"
 
 
-def heads(scores: Sequence[np.ndarray], kept: Kept, group: int = 1) -> go.Figure:
-    """Head importance, layers × heads; removed heads faded and crossed out.
+def heads(
+    scores: Sequence[np.ndarray], kept: Kept, group: int = 1, other: Kept | None = None, marks: Marks = Marks()
+) -> go.Figure:
+    """Head importance, layers × heads; removed heads faded and crossed out, pinned ones ringed.
 
     `scores`: per layer (heads,), or (key/value groups,) where `group` > 1 query heads share one key/value head.
+    other: what a second plan keeps.
     """
     values, gone = _table(scores), _goes(scores, kept)
     ranks = 1 + np.sum(values[:, None, :] > values[:, :, None], axis=2)
     what = "head" if group == 1 else f"group of {group} heads"
-    figure = go.Figure(
-        _map(
-            values,
-            gone,
-            np.dstack([values, ranks]),
-            ["importance", "rank"],
-            f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
-            "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer",
-            gap=3,
-        )
+    traces = _map(
+        values,
+        gone,
+        np.dstack([values, ranks]),
+        ["importance", "rank"],
+        f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
+        "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer",
+        gap=3,
     )
-    ys, xs = np.nonzero(gone)
-    figure.add_scatter(
-        x=xs,
-        y=ys,
-        mode="markers",
-        hoverinfo="skip",
-        marker=dict(symbol="x-thin", size=7, line=dict(width=1.6, color=GONE)),
-    )
-    figure.update_xaxes(tickmode="array", tickvals=list(range(0, values.shape[1], 1 if values.shape[1] <= 12 else 4)))
-    return _frame(figure, len(scores), "head" if group == 1 else "key/value group").update_xaxes(
-        range=[-0.5, values.shape[1] - 0.5], automargin=False
-    )
+    found = fates(gone, None if other is None else _goes(scores, other))
+    for what_goes, symbol in CROSSES.items() if other is not None else {GOES: CROSSES[BOTH]}.items():
+        ys, xs = np.nonzero(found == what_goes)
+        marker = dict(symbol=symbol, size=7, line=dict(width=1.6, color=GONE))
+        traces.append(dots(xs, ys, marker, name=what_goes))
+    traces += pins(marks, lambda x: (-0.5 if x.head is None else x.head, x.layer))
+    unit, shapes, columns = marks.unit, [], values.shape[1]
+    if unit is not None and unit.head is not None:
+        at = dict(x0=unit.head - 0.5, x1=unit.head + 0.5, y0=unit.layer - 0.5, y1=unit.layer + 0.5)
+        shapes = [dict(type="rect", line=dict(color=CHOSEN, width=3), **at)]
+    ticks = dict(tickmode="array", tickvals=list(range(0, columns, 1 if columns <= 12 else 4)))
+    x = dict(range=[-0.5, columns - 0.5], automargin=False) | ticks
+    return framed(traces, len(scores), "head" if group == 1 else "key/value group", marks, x, shapes=shapes)
 
 
-def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
-    """How many neurons go and how little of the importance they hold."""
+def neurons_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None) -> str:
+    """How many neurons go and how little of the importance they hold; or what two plans have in common."""
     gone = _goes(scores, kept)
     total = sum(map(len, scores))
+    if other is not None:
+        also = _goes(scores, other)
+        return compared("neurons", (gone & also).sum(), (gone & ~also).sum(), (also & ~gone).sum())
     importance = sum(float(np.sum(row)) for row in scores)
     if not gone.any():
         top = sum(float(np.sum(np.sort(row)[-len(row) // 10 :])) for row in scores)
@@ -225,10 +253,11 @@ def neurons_finding(scores: Sequence[np.ndarray], kept: Kept) -> str:
     )
 
 
-def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
+def neurons(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None, marks: Marks = Marks()) -> go.Figure:
     """Neuron importance, each layer's neurons sorted from least to most important, in equal groups.
 
-    A group's colour is its mean importance; a group of which more than half goes is faded, and the cut is marked.
+    A group's colour is its mean importance; a group of which more than half goes is faded, and the cut is marked; so
+    is, dotted, that of a second plan, which keeps `other`.
     """
     columns = min(NEURON_COLUMNS, min(map(len, scores)))
     means, lost, cuts = np.empty((len(scores), columns)), np.empty((len(scores), columns)), np.empty(len(scores))
@@ -242,53 +271,43 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept) -> go.Figure:
             out[i] = np.add.reduceat(values[order], edges[:-1], dtype=float) / np.diff(edges)
         cuts[i] = goes.mean() * columns - 0.5
     share = np.broadcast_to((cuts[:, None] + 0.5) / columns, means.shape)
-    figure = go.Figure(
-        _map(
-            means,
-            lost > 0.5,
-            np.dstack([means, share]),
-            ["mean importance", "share that goes"],
-            "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its "
-            "neurons go<br>this group $, mean importance %{customdata[0]:.3g}",
-            gap=0,
-        )
+    traces = _map(
+        means,
+        lost > 0.5,
+        np.dstack([means, share]),
+        ["mean importance", "share that goes"],
+        "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its neurons go<br>"
+        "this group $, mean importance %{customdata[0]:.3g}",
+        gap=0,
     )
+    traces.append(_cut(cuts, "solid"))
+    if other is not None:
+        shares = [1 - len(x) / len(row) for x, row in zip(other, scores, strict=True)]
+        traces.append(_cut(np.array(shares) * columns - 0.5, "dot"))
+    title = "neurons, least important first"
+    x = dict(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(text=title, standoff=14))
+    return framed(traces, len(scores), title, marks, x)
+
+
+def _cut(cuts: np.ndarray, dash: str) -> dict:
+    """A stroke down each row at `cuts` (L,), except where nothing goes."""
     marked = np.flatnonzero(cuts > -0.5)
     gaps = np.full(len(marked), np.nan)  # breaks the line between two layers
-    figure.add_scatter(
+    return dict(
+        type="scatter",
         x=np.stack([cuts[marked], cuts[marked], gaps], axis=1).ravel(),
+        y=np.stack([marked - 0.5, marked + 0.5, gaps], axis=1).ravel(),
         mode="lines",
         hoverinfo="skip",
-        y=np.stack([marked - 0.5, marked + 0.5, gaps], axis=1).ravel(),
-        line=dict(color=GONE, width=2.5),
+        line=dict(color=GONE, width=2.5, dash=dash),
     )
-    figure = _frame(figure, len(scores), "neurons, least important first")
-    return figure.update_xaxes(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(standoff=14))
 
 
-def network_finding(before: int, after: int) -> str:
-    """The decoder's size in one sentence."""
-    if before == after:
-        return f"All {count(before)} parameters of the decoder layers stay"
-    return f"{percent(round((before - after) / before, 3))} of the decoder layers' {count(before)} parameters go"
-
-
-def network(attention: np.ndarray, mlp: np.ndarray, attention_kept: np.ndarray, mlp_kept: np.ndarray) -> go.Figure:
-    """The decoder to scale: one bar a layer, attention then MLP, its length the parameters; what goes is hollow.
-
-    All arrays (L,), in parameters.
-    """
-    layers = len(attention)
-    figure, start = go.Figure(), np.zeros(layers)
-    for name, whole, stays, colour in (
-        ("attention", attention, attention_kept, ATTENTION),
-        ("MLP", mlp, mlp_kept, MLP),
-    ):
-        hover = [
-            f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
-            for i, (s, w) in enumerate(zip(stays, whole, strict=True))
-        ]
-        for values, goes, base in ((stays, False, start), (whole - stays, True, start + stays)):
-            figure.add_traces(_bars(values, np.full(layers, goes), colour, hover, base))
-        start = start + whole
-    return _frame(figure, layers, "parameters")
+def strokes(what: str, colour: str) -> dict:
+    """A bar's marker: solid in `colour` where it stays, hollow and hatched where it goes."""
+    if what == STAYS:
+        return dict(color=colour, line=dict(width=0))
+    pattern = dict(fillmode="overlay", fgcolor=GONE, fgopacity=0.55, size=6, solidity=0.25)
+    return dict(
+        color="rgba(234, 115, 23, 0.06)", line=dict(color=GONE, width=1.2), pattern=dict(shape=STROKES[what], **pattern)
+    )

@@ -6,10 +6,12 @@ import gradio as gr
 import numpy as np
 
 from lvlm.errors import LVLMError
-from ui import plots, words
+from pruning import forecast, overlap, split
+from ui import bars, picking, plots, predicted, spread, words
 from ui.figure import figure
 from ui.inputs import Dial
 from ui.part import Part, Start
+from ui.studio import Studio
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
 METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
@@ -18,12 +20,14 @@ HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
     "heads": "How much each attention head matters to the answers, against its layer's mean. Crossed-out heads go.",
     "neurons": "Each layer's MLP neurons sorted by importance, against the layer's mean. Those left of the mark go.",
-    "network": "Each layer to scale: attention dark, MLP light. Solid stays, hatched goes.",
+    "network": "The whole network to scale: attention dark, MLP light. Solid stays, hatched goes. Click to pick.",
+    "spread": "How many neurons matter how much, against their layer's mean. Pick a layer to see it alone.",
 }
+TOKENS = (("image", "image tokens"), ("text", "text tokens"), ("all", "all tokens"))  # keys of the influence bars
 
 
-def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
-    """The tab's content, and its button that leads to the chat."""
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Part]:
+    """The tab's content, its button that leads to the chat, and what follows the desk's picture and a trial."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             with gr.Column(elem_classes="slab"):
@@ -41,6 +45,18 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
                     '<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
                     '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>'
                 )
+                with gr.Accordion("Fit a budget instead", open=False, elem_id="budget-fold"):
+                    with gr.Row(equal_height=False):
+                        unit = gr.Dropdown(
+                            [(text, name) for name, text in predicted.BUDGETS.items()],
+                            value="memory",
+                            label="What has to fit",
+                            min_width=160,
+                            scale=3,
+                            elem_id="budget-unit",
+                        )
+                        most = gr.Number(None, label="At most", minimum=0, min_width=90, scale=2, elem_id="budget")
+                    fit = gr.Button("Find the share that fits", size="sm", elem_id="fit")
                 with gr.Accordion("More: protected layers, calibration", open=False):
                     with gr.Row():
                         first = Dial(0, 4, 0, step=1, buttons=[], label="Protect the first layers", min_width=140)
@@ -59,7 +75,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
                 prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
             said = gr.HTML(elem_id="said")
         with gr.Column(scale=7, min_width=320):
-            cards = gr.HTML(_skeleton_cards(), elem_id="cards")
+            cards = gr.HTML(predicted.skeleton(), elem_id="cards")
             with gr.Column(elem_classes="slab"):
                 network_head, network = gr.HTML(), figure("network", "The network to scale")
     result = gr.HTML(elem_id="result")
@@ -69,37 +85,67 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
             influence_head, influence = gr.HTML(), figure("influence", "Block influence, layer by layer")
         with gr.Column(min_width=320, elem_classes=["slab", "pair"]):
             heads_head, heads = gr.HTML(), figure("heads", "Importance of every head")
-    with gr.Column(elem_classes="slab"):
-        neurons_head, neurons = gr.HTML(), figure("neurons", "Importance of the neurons")
+    with gr.Column(elem_classes="slab", elem_id="studio"):
+        studio = Studio()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320, elem_classes=["slab", "pair"]):
+            neurons_head, neurons = gr.HTML(), figure("neurons", "Importance of the neurons")
+        with gr.Column(scale=1, min_width=280, elem_classes=["slab", "pair"]):
+            spread_head, histogram = gr.HTML(), figure("spread", "How unequal the neurons are")
 
     live = [
         cards,
         said,
         prune,
+        network_head,
+        network,
         influence_head,
         influence,
         heads_head,
         heads,
         neurons_head,
         neurons,
-        network_head,
-        network,
+        spread_head,
+        histogram,
     ]
+    drawn = [ratio, *live, *studio.outputs]
     controls = [method, ratio, first, last]
 
+    def draw_drawn(desk: Desk, note: str = "") -> list:
+        return [_percents(desk), *draw_plan(desk), *studio.draw(desk, note)]
+
     def redraw(key: str, method: str, ratio: float, first: int, last: int):
-        """Plan anew from the scores at hand: no model runs."""
+        """Plan anew from the scores at hand, by the budget if there is one: no model runs."""
         desk = desks.at(key)
         try:
             desk.wish(method, None if ratio is None else ratio / 100, int(first or 0), int(last or 0))
         except LVLMError as error:
             desk.refusal = str(error)
-        return draw_plan(desk)
+        return draw_drawn(desk)
 
-    for control in controls:
-        control.change(
-            redraw, [desk_key, *controls], live, queue=False, trigger_mode="always_last", show_progress="hidden"
-        )
+    def by_ratio(key: str, method: str, ratio: float, first: int, last: int):
+        """Plan by a share of the language model in percent, and no longer by a budget."""
+        desks.at(key).picking.budget = None
+        return [gr.skip(), *redraw(key, method, ratio, first, last)[1:]]  # the slider is in the person's hand
+
+    moving = dict(queue=False, trigger_mode="always_last", show_progress="hidden")
+    ratio.input(by_ratio, [desk_key, *controls], drawn, **moving)
+    gr.on([method.input, first.input, last.input], redraw, [desk_key, *controls], drawn, **moving)
+    studio.wire(desks, desk_key, drawn, draw_drawn)
+
+    def budget_unit(key: str, unit: str):
+        name = predicted.scale(unit, _whole(desks.at(key), unit))[1]
+        return gr.Number(None, label=f"At most ({name})")
+
+    unit.input(
+        budget_unit, [desk_key, unit], most, queue=False, show_progress="hidden", api_visibility="private"
+    )  # fmt: skip
+
+    def start_fitting(key: str, unit: str, most: float):
+        """Find the least share whose model fits a budget, in the unit that the label names (MiB, M, GFLOPs, ms)."""
+        desk = desks.at(key)
+        factor = predicted.scale(unit, _whole(desk, unit))[0]
+        picking.limit(desk, unit, most * factor if isinstance(most, int | float) else most)
 
     def start_calibration(key: str, samples: int):
         """Score the model's layers, heads and neurons on bundled samples."""
@@ -110,51 +156,107 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button]:
         desks.at(key).prune()
 
     def draw(desk: Desk) -> list:
+        budget = desk.picking.budget
+        chosen = budget[0] if budget else "memory"
+        factor, name = predicted.scale(chosen, _whole(desk, chosen))
+        typed = dict(value=round(budget[1] / factor, 3)) if budget and isinstance(budget[1], int | float) else {}
         return [
             desk.method,
-            round(100 * desk.ratio),
             desk.protect_first,
             desk.protect_last,
             desk.samples,
             gr.Button(interactive=desk.scores is not None),
-            _result(desk),
+            gr.Dropdown(value=chosen) if budget else gr.skip(),
+            gr.Number(label=f"At most ({name})", **typed) if budget else gr.skip(),
+            gr.Button(interactive=desk.scores is not None and not desk.busy),
+            predicted.result(desk.pruned, _foretold(desk)),
             gr.Button(visible=desk.pruned is not None),
-            *draw_plan(desk),
+            *draw_drawn(desk),
         ]
 
-    starts = [Start(calibrate.click, start_calibration, [samples]), Start(prune.click, start_pruning)]
-    return Part([method, ratio, first, last, samples, calibrate, result, to_chat, *live], draw, starts), to_chat
+    starts = [
+        Start(calibrate.click, start_calibration, [samples]),
+        Start(prune.click, start_pruning),
+        Start(fit.click, start_fitting, [unit, most]),
+    ]
+    shown = [method, first, last, samples, calibrate, unit, most, fit, result, to_chat, *drawn]
+    return Part(shown, draw, starts), to_chat, *studio.asking(desks)
+
+
+def _percents(desk: Desk) -> float:
+    return round(100 * desk.ratio, 1)
+
+
+def _whole(desk: Desk, unit: str) -> float | None:
+    """What the original costs in a unit, as far as it is known."""
+    return getattr(forecast(desk.scores, None, desk.shared and desk.shared.pace), unit) if desk.scores else None
+
+
+def _foretold(desk: Desk):
+    """The forecast of the model that was pruned last; None where nothing was, or its layers are not timed."""
+    pruned, pace = desk.pruned, desk.shared and desk.shared.pace
+    return forecast(desk.scores, pruned.plan, pace) if pruned and pace else None
 
 
 def draw_plan(desk: Desk) -> list:
     """Everything that follows the slider: cards, explanation, button and figures."""
     plan, scores = desk.plan, desk.scores
     if plan is None:
-        return [
-            _skeleton_cards(),
-            words.notice(desk.refusal, "error"),
-            gr.Button(WAITING, interactive=False),
-            *[None] * 8,
-        ]
-    removed, sizes = plan.removed_layers, layer_sizes(plan)
+        waiting = gr.Button(WAITING, interactive=False)
+        return [predicted.skeleton(), words.notice(desk.refusal, "error"), waiting, *[None] * 10]
+    here, pace = desk.picking, desk.shared and desk.shared.pace
+    kept = here.under(plan)
+    marks = plots.Marks(here.pinned, here.forced, here.unit)
     label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
     return [
-        _cards(plan),
+        predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), here.budget),
         words.notice(desk.refusal, "error") or words.notice(plan.explain()),
         gr.Button(label, interactive=not desk.refusal and not desk.busy),
-        words.heading(plots.influence_finding(scores.block_influence, removed), HOW_TO["influence"]),
-        plots.influence(scores.block_influence, removed, scores.block_influence_image, scores.block_influence_text),
-        words.heading(plots.heads_finding(scores.heads, plan.heads), HOW_TO["heads"], scale=True),
-        plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group),
-        words.heading(
-            plots.neurons_finding(scores.neurons, plan.neurons), HOW_TO["neurons"] + _cheaper(scores), scale=True
+        *_network(plan, kept, marks),
+        *_influence(scores, plan, kept, marks),
+        *_units(scores, plan, kept, marks),
+    ]
+
+
+def _network(plan, kept, marks: plots.Marks) -> list:
+    attention, mlp = split(plan, kept)
+    before, parts = int((attention.whole + mlp.whole).sum()), plan.cost.before.parameters
+    gone = [int((getattr(attention, x) + getattr(mlp, x)).sum()) for x in ("both", "first", "second")]
+    common = overlap(plan, kept) if kept else None
+    shared = (common.both, common.first, common.second) if common else None
+    around = parts.vision, parts.projector, parts.decoder - sum(x[0] for x in plan.unit_costs)
+    return [
+        words.heading(bars.network_finding(before, before - gone[0] - gone[1], shared), HOW_TO["network"]),
+        bars.network(attention, mlp, *around, marks),
+    ]
+
+
+def _influence(scores, plan, kept, marks: plots.Marks) -> list:
+    values, other = scores.block_influence, kept and kept.removed_layers
+    key = "".join(f'<span class="key key-{name}"><i></i>{text}</span>' for name, text in TOKENS)
+    return [
+        words.heading(bars.influence_finding(values, plan.removed_layers, other), HOW_TO["influence"])
+        + f'<p class="keys">{key}</p>',
+        bars.influence(
+            values, plan.removed_layers, scores.block_influence_image, scores.block_influence_text, other, marks
         ),
-        plots.neurons(scores.neurons, plan.neurons),
+    ]
+
+
+def _units(scores, plan, kept, marks: plots.Marks) -> list:
+    """Heads, neurons, and how unequal these are."""
+    heads, neurons, layer = kept and kept.heads, kept and kept.neurons, marks.unit and marks.unit.layer
+    return [
+        words.heading(plots.heads_finding(scores.heads, plan.heads, heads), HOW_TO["heads"], scale=True),
+        plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group, heads, marks),
         words.heading(
-            plots.network_finding(int(sizes[0].sum() + sizes[1].sum()), int(sizes[2].sum() + sizes[3].sum())),
-            HOW_TO["network"],
+            plots.neurons_finding(scores.neurons, plan.neurons, neurons),
+            HOW_TO["neurons"] + _cheaper(scores),
+            scale=True,
         ),
-        plots.network(*sizes),
+        plots.neurons(scores.neurons, plan.neurons, neurons, marks),
+        words.heading(spread.spread_finding(scores.neurons, plan.neurons, layer), HOW_TO["spread"]),
+        spread.spread(scores.neurons, plan.neurons, layer),
     ]
 
 
@@ -167,82 +269,4 @@ def _cheaper(scores) -> str:
     return (
         " A cheaper measure, which needs no gradient of any weight, would order them alike to a rank correlation of "
         f"{np.nanmean(alike):.2f}."
-    )
-
-
-def layer_sizes(plan) -> tuple[np.ndarray, ...]:
-    """Parameters of each layer's attention and MLP before, then after the plan: four (L,) arrays; norms left out."""
-    _, group, neuron = np.array(plan.unit_costs).T
-    groups, neurons = np.array(plan.dense_shape).T
-    return (
-        groups * group,
-        neurons * neuron,
-        np.array([len(x) for x in plan.heads]) * group,
-        np.array([len(x) for x in plan.neurons]) * neuron,
-    )
-
-
-def _skeleton_cards() -> str:
-    return '<div class="cards">' + '<div class="card skeleton"></div>' * 3 + "</div>"
-
-
-def _cards(plan) -> str:
-    before, after = plan.cost.before, plan.cost.after
-    triples = [
-        (
-            "Parameters",
-            words.count,
-            before.parameters.total,
-            after.parameters.total,
-            "vision tower and projector included",
-        ),
-        ("Memory", words.memory, before.bytes, after.bytes, "of the weights"),
-        (
-            "Compute",
-            words.flops,
-            before.flops_prefill,
-            after.flops_prefill,
-            "one image and one question, up to the first word of the answer",
-        ),
-    ]
-    cards = "".join(
-        words.card(title, unit(was), unit(now), words.change(was, now), now / was, hint)
-        for title, unit, was, now, hint in triples
-    )
-    asked = (
-        f"You asked for {words.percent(plan.ratio)} of the language model; this removes exactly "
-        f"<b>{words.percent(plan.achieved)}</b>."
-    )
-    return f'<div class="cards">{cards}</div><p class="asked">{asked}</p>'
-
-
-def _result(desk: Desk) -> str:
-    """What pruning did, as measured: a table of original against pruned."""
-    pruned = desk.pruned
-    if pruned is None or pruned.cost is None:
-        return ""
-    before, after = pruned.parent.cost, pruned.cost
-    rows = [
-        ("Parameters", words.count, before.parameters.total, after.parameters.total),
-        ("of which language model", words.count, before.parameters.decoder, after.parameters.decoder),
-        ("Memory of the weights", words.memory, before.bytes, after.bytes),
-        ("Peak memory while answering (measured)", words.memory, before.peak_bytes, after.peak_bytes),
-        ("Compute to the first word", words.flops, before.flops_prefill, after.flops_prefill),
-        ("Compute a further token", words.flops, before.flops_per_token, after.flops_per_token),
-        ("First word after (measured)", words.duration, before.first_token_s, after.first_token_s),
-        ("Tokens a second (measured)", words.significant, before.tokens_per_s, after.tokens_per_s),
-    ]
-    body = "".join(
-        f"<tr><th>{name}</th><td>{unit(was)}</td><td>{unit(now)}</td><td>{words.change(was, now)}</td></tr>"
-        for name, unit, was, now in rows
-        if was is not None and now is not None
-    )
-    done = (
-        f"Pruned {words.percent(pruned.plan.achieved)} {pruned.plan.method} in "
-        f"{words.duration(pruned.seconds)}; the original is untouched."
-    )
-    return (
-        f'<div class="result"><p class="done">{done}</p><table><thead><tr><th></th>'
-        f"<th>{words.chip('original', 'Original')}</th><th>{words.chip('pruned', 'Pruned')}</th><th>change</th></tr>"
-        f"</thead><tbody>{body}</tbody></table></div>"
     )

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from ui import plots
+from pruning import Split, Unit
+from ui import bars, plots, spread
 
 LAYERS, HEADS, NEURONS = 6, 4, 40
 
@@ -20,9 +21,19 @@ def everything(rows):
     return [np.arange(len(row)) for row in rows]
 
 
-def crossed(figure):
-    """(layer, head) of every cross in a head map."""
-    return set(zip(figure.data[-1].y, figure.data[-1].x, strict=True))
+def crossed(figure, what=plots.GOES):
+    """(layer, head) of every head that carries the cross or stroke of a fate."""
+    return {x for trace in figure.data if trace.name == what and trace.type == "scatter" for x in zip(trace.y, trace.x)}
+
+
+def lengths(figure, what, name=""):
+    """Layers whose bars are drawn as this fate, and their lengths."""
+    traces = [x for x in figure.data if x.type == "bar" and x.name.startswith(name) and x.name.endswith(", " + what)]
+    return {int(y): float(x) for t in traces for y, x in zip(t.y, np.array(t.x, dtype=float)) if np.isfinite(x)}
+
+
+def parts(stays, first=0, both=0, second=0) -> Split:
+    return Split(*(np.full(LAYERS, float(x)) for x in (stays, both, first, second)))
 
 
 def test_exactly_the_removed_heads_are_crossed_out(rows):
@@ -50,12 +61,64 @@ def test_layers_of_unequal_width_are_drawn(rows):
 
 
 def test_removed_layers_are_hatched_and_kept_ones_solid():
-    """Bars of removed layers are the only hatched ones."""
+    """Bars of removed layers are the only hatched ones, over image and over text tokens."""
     values = np.linspace(1, 2, LAYERS)
-    solid, hatched = plots.influence(values, (2, 5), values, values).data
-    assert set(np.flatnonzero(np.isfinite(np.array(hatched.x, dtype=float)))) == {2, 5}
-    assert set(np.flatnonzero(np.isfinite(np.array(solid.x, dtype=float)))) == {0, 1, 3, 4}
-    assert hatched.marker.pattern.shape == "/" and not solid.marker.pattern.shape
+    figure = bars.influence(values, (2, 5), values * 2, values * 3)
+    for name, factor in (("image", 2), ("text", 3)):
+        assert lengths(figure, plots.GOES, name) == {i: factor * values[i] for i in (2, 5)}
+        assert set(lengths(figure, plots.STAYS, name)) == {0, 1, 3, 4}
+    for trace in figure.data:
+        assert bool(trace.marker.pattern.shape) == trace.name.endswith(plots.GOES) if trace.type == "bar" else True
+    assert list(next(x for x in figure.data if x.name == "all tokens").x) == list(values)
+
+
+def test_influence_over_no_image_draws_no_image_bar():
+    """Samples without pictures leave those bars out."""
+    values = np.linspace(1, 2, LAYERS)
+    figure = bars.influence(values, (2,), np.full(LAYERS, np.nan), values)
+    assert not lengths(figure, plots.STAYS, "image") and len(lengths(figure, plots.STAYS, "text")) == LAYERS - 1
+
+
+def test_two_plans_lie_over_each_other(rows):
+    """What both remove, what only one does and what only the other does carry different strokes, in every figure."""
+    kept, other = everything(rows[0]), everything(rows[0])
+    kept[1], other[1] = np.array([0, 3]), np.array([0, 2])  # 1 goes in both, 2 in one, 3 in the other
+    figure = plots.heads(rows[0], kept, other=other)
+    assert crossed(figure, plots.BOTH) == {(1, 1)}
+    assert crossed(figure, plots.GOES) == {(1, 2)} and crossed(figure, plots.ONLY_KEPT) == {(1, 3)}
+
+    values = np.linspace(1, 2, LAYERS)
+    figure = bars.influence(values, (2, 5), values, values, other=(5, 0))
+    drawn = {what: set(lengths(figure, what)) for what in (plots.GOES, plots.ONLY_KEPT, plots.BOTH, plots.STAYS)}
+    assert list(drawn.values()) == [{2}, {0}, {5}, {1, 3, 4}]
+    shapes = {x.name.split(", ")[1]: x.marker.pattern.shape for x in figure.data if x.type == "bar"}
+    assert len(set(shapes.values())) == 4
+
+    figure = bars.network(parts(40, 20, 30, 10), parts(1), 5, 5, 5)
+    for what, size in ((plots.STAYS, 40), (plots.GOES, 20), (plots.BOTH, 30), (plots.ONLY_KEPT, 10)):
+        assert lengths(figure, what, "attention") == dict.fromkeys(range(LAYERS), size)
+
+    neurons = everything(rows[1])
+    fewer = [x[NEURONS // 2 :] for x in neurons]
+    assert [x.line.dash for x in plots.neurons(rows[1], neurons, fewer).data[2:]] == ["solid", "dot"]
+
+
+def test_pins_and_what_is_forced_out_are_marked_at_their_places(rows):
+    """A ring at a pinned head, a crossed square at a forced one, a frame around what is looked at."""
+    marks = plots.Marks((Unit(1, 2), Unit(3)), (Unit(4, 0),), Unit(2, 3))
+    figure = plots.heads(rows[0], everything(rows[0]), marks=marks)
+    rings = [x for x in figure.data if x.type == "scatter" and x.marker.symbol == "circle-open"][0]
+    assert set(zip(rings.y, rings.x)) == {(1, 2), (3, -0.5)}
+    assert [x for x in figure.data if x.type == "scatter" and x.marker.symbol == "square-x-open"][0].y == (4,)
+    assert [(x.y0, x.y1) for x in figure.layout.shapes] == [(1.5, 2.5)] * 2
+    assert (figure.layout.shapes[0].x0, figure.layout.shapes[0].x1) == (2.5, 3.5)
+    values = np.linspace(1, 2, LAYERS)
+    for figure in (
+        bars.influence(values, (), values, values, marks=marks),
+        bars.network(parts(1), parts(1), 1, 1, 1, marks),
+        plots.neurons(rows[1], everything(rows[1]), marks=marks),
+    ):
+        assert len(figure.layout.shapes) == 1
 
 
 def test_the_neuron_cut_stands_where_the_share_says(rows):
@@ -67,25 +130,56 @@ def test_the_neuron_cut_stands_where_the_share_says(rows):
     np.testing.assert_array_equal(line.y, [2.5, 3.5, np.nan])
 
 
-def test_bar_lengths_of_the_network_are_its_parameters():
-    """Solid and hatched parts of a layer add up to its parameters before pruning."""
-    attention, mlp = np.full(LAYERS, 100.0), np.full(LAYERS, 300.0)
-    figure = plots.network(attention, mlp, attention * 0.5, mlp * 0)
-    assert np.nansum([np.array(trace.x, dtype=float) for trace in figure.data]) == (attention + mlp).sum()
+def test_areas_of_the_network_are_its_parameters():
+    """Bars of every layer add up to its parameters, and a block around them has its own area, however large."""
+    figure = bars.network(parts(100, 20), parts(200, 80), vision=1000, projector=40, words=400)
+    totals = np.zeros(LAYERS)
+    for name in ("attention", "MLP"):
+        for what in (plots.STAYS, plots.GOES):
+            for layer, size in lengths(figure, what, name).items():
+                totals[layer] += size
+    assert totals.tolist() == [400] * LAYERS
+    blocks = {x.name: x for x in figure.data if ", " not in x.name}
+    assert {name: x.x[0] * max(1, x.width[0]) for name, x in blocks.items()} == {
+        "vision tower": 1000, "projector": 40, "embeddings and output head": 400,
+    }  # fmt: skip
+    bottoms = sorted((x.y[0] - max(1, x.width[0]) / 2, x.y[0] + max(1, x.width[0]) / 2) for x in blocks.values())
+    assert bottoms[0][1] < bottoms[1][0] and bottoms[1][1] < -0.5 and bottoms[2][0] > LAYERS - 0.5  # none overlaps
+
+
+def test_a_histogram_counts_every_neuron_once(rows):
+    """Those that stay and those that go add up to the layer, or to all layers."""
+    kept = everything(rows[1])
+    kept[2] = np.arange(10, NEURONS)
+    for layer, total, gone in ((None, LAYERS * NEURONS, 10), (2, NEURONS, 10), (0, NEURONS, 0)):
+        stays, goes = (sum(x.y) for x in spread.spread(rows[1], kept, layer).data)
+        assert (stays + goes, goes) == (total, gone)
+    equal = spread.spread([np.zeros(8)], [np.arange(8)], None)
+    assert sum(equal.data[0].y) == 8
+    assert spread.spread_finding([np.array([1.0, 1, 1, 9])], [[0]], 0).startswith("Layer 0: 75% of the neurons")
 
 
 @pytest.mark.parametrize(
     "sentence, text",
     [
-        (plots.influence_finding(np.array([6, 1, 1, 2.0]), ()), "1 of 4 layers carries 60% of the influence"),
-        (plots.influence_finding(np.array([6, 1, 1, 2.0]), (1, 2)), "Layers 1 and 2 carry 20% of the influence and go"),
-        (plots.influence_finding(np.array([6, 1, 1, 2.0]), (3,)), "Layer 3 carries 20% of the influence and goes"),
+        (bars.influence_finding(np.array([6, 1, 1, 2.0]), ()), "1 of 4 layers carries 60% of the influence"),
+        (bars.influence_finding(np.array([6, 1, 1, 2.0]), (1, 2)), "Layers 1 and 2 carry 20% of the influence and go"),
+        (bars.influence_finding(np.array([6, 1, 1, 2.0]), (3,)), "Layer 3 carries 20% of the influence and goes"),
         (plots.heads_finding([np.array([1.0, 9])], [[1]]), "1 of 2 heads go; they hold 10% of the heads' importance"),
         (
             plots.neurons_finding([np.array([1.0, 1, 8])], [[2]]),
             "67% of the neurons go; they hold 20% of the neurons' importance",
         ),
-        (plots.network_finding(1000, 1000), "All 1.00k parameters of the decoder layers stay"),
+        (bars.network_finding(1000, 1000), "All 1.00k parameters of the decoder layers stay"),
+        (
+            bars.network_finding(1000, 1, (10_000, 0, 2)),
+            "10.0k parameters go in both plans, 0 only now, 2.00 only in the kept one",
+        ),
+        (
+            bars.influence_finding(np.ones(4), (1, 2), (2, 3)),
+            "1 layer goes in both plans, 1 only now, 1 only in the kept one",
+        ),
+        (plots.heads_finding([np.ones(3)], [[0]], [[0]]), "Both plans remove the same heads"),
     ],
 )
 def test_titles_state_the_finding(sentence, text):
@@ -97,10 +191,10 @@ def test_figures_share_rows_and_margins(rows):
     """Same height and top margin everywhere, and no background of their own, so that eyes travel and themes show."""
     values = np.linspace(1, 2, LAYERS)
     figures = [
-        plots.influence(values, (), values, values),
+        bars.influence(values, (), values, values),
         plots.heads(rows[0], everything(rows[0])),
         plots.neurons(rows[1], everything(rows[1])),
-        plots.network(values, values, values, values),
+        spread.spread(rows[1], everything(rows[1]), None),
     ]
     assert len({(f.layout.height, f.layout.margin.t, f.layout.margin.b) for f in figures}) == 1
     assert {f.layout.paper_bgcolor for f in figures} == {"rgba(0,0,0,0)"}
@@ -108,11 +202,11 @@ def test_figures_share_rows_and_margins(rows):
 
 def test_a_removed_part_begins_where_the_kept_one_ends():
     """Within a layer attention, then MLP follow one another without overlap."""
-    attention, mlp = np.full(LAYERS, 100.0), np.full(LAYERS, 300.0)
-    bars = plots.network(attention, mlp, attention * 0.4, mlp * 0.5).data
+    drawn = bars.network(parts(40, 60), parts(150, 150), 1, 1, 1).data
     pieces = sorted(
         (float(b), float(b + x))
-        for bar in bars
+        for bar in drawn
+        if ", " in bar.name
         for x, b in zip(bar.x[:1], np.broadcast_to(bar.base, LAYERS))
         if np.isfinite(x)
     )

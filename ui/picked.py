@@ -1,0 +1,99 @@
+"""A picked layer or head, and a trial of what would go, in words. Pure functions to HTML; whatever may hold a person's
+or a model's text is escaped.
+"""
+
+from html import escape
+
+from pruning import Facts, Plan, Unit
+from ui import words
+from ui.picking import FORCE, FREE, PIN, Picking, Trial
+
+HINT = "Click a bar, a head or a layer in the figures, or choose one here, to see its numbers."
+BUTTONS = {  # what a press does, by what holds
+    PIN: {PIN: "Take the pin out", FREE: "Pin: never prune", FORCE: "Pin: never prune"},
+    FORCE: {FORCE: "Let the scores decide", FREE: "Force out", PIN: "Force out"},
+}
+
+
+def fate(unit: Unit, plan: Plan, picking: Picking) -> str:
+    """What becomes of a unit, and by whose wish."""
+    gone = unit.layer in plan.removed_layers or (unit.head is not None and unit.head not in plan.heads[unit.layer])
+    wished = picking.wished(unit)
+    if wished == FREE and unit.head is not None:
+        wished = picking.wished(Unit(unit.layer))
+    if gone:
+        return "goes, forced out by you" if wished == FORCE else "goes by this plan"
+    return "stays, pinned by you" if wished == PIN else "stays in this plan"
+
+
+def facts(found: Facts, becomes: str) -> str:
+    """A unit's numbers, and what goes with it."""
+    unit, share = found.unit, f"{words.count(found.parameters)} ({words.percent(found.share)} of the language model)"
+    if unit.head is None:
+        rows = [
+            ("Block influence", f"{words.significant(found.score)}: rank {found.rank} of {found.of} layers"),
+            ("Over image tokens", _number(found.image)),
+            ("Over text tokens", _number(found.text)),
+            ("Parameters", share),
+            (
+                "Goes with it",
+                f"all {found.in_layer} heads, {found.neurons:,} neurons and the norms; what enters the layer would "
+                "pass on as it is",
+            ),
+        ]
+    else:
+        group = f", a group of {found.queries} query heads that share one key and value" if found.queries > 1 else ""
+        rows = [
+            (
+                "Importance",
+                f"{words.significant(found.score)}: rank {found.rank} of {found.of} heads, {found.rank_in_layer} of "
+                f"{found.in_layer} in its layer{group}",
+            ),
+            ("Parameters", share),
+            ("Goes with it", "; ".join(_together(found))),
+        ]
+    body = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows)
+    name = f"{unit.name[:1].upper()}{unit.name[1:]}"
+    return f'<div class="picked"><h4>{name} <span>{escape(becomes)}</span></h4><dl>{body}</dl></div>'
+
+
+def _number(value: float | None) -> str:
+    return "not known: the samples had none" if value is None else words.significant(value)
+
+
+def _together(found: Facts) -> list[str]:
+    """ "rows 32–63 of q_proj, k_proj and v_proj", "columns 32–63 of o_proj"."""
+    places: dict[tuple, list[str]] = {}
+    for x in found.together:
+        places.setdefault((x.rows, x.first, x.last), []).append(x.path.rpartition(".")[2])
+    return [
+        f"{'rows' if rows else 'columns'} {first}–{last} of {_and(names)}"
+        for (rows, first, last), names in places.items()
+    ]
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def trial(trial: Trial | None, busy: bool) -> str:
+    """Both answers, and where they part."""
+    if trial is None:
+        return ""
+    answers = list(trial.exchange.answers.values())
+    columns = "".join(
+        f'<div class="said said-{x.kind}">{words.chip(x.kind, x.title)}<p>{escape(x.text) or "…"}</p></div>'
+        for x in answers
+    )
+    ended = not busy and all(x.stats is not None for x in answers)
+    return (
+        f'<div class="tried"><p class="asked">“{escape(trial.exchange.question)}”</p><div class="two">{columns}</div>'
+        f'<p class="asked">{_verdict(*(x.text.split() for x in answers)) if ended else ""}</p></div>'
+    )
+
+
+def _verdict(original: list[str], without: list[str]) -> str:
+    if original == without:
+        return "Both give the same answer: nothing that this question needs is lost."
+    same = next((i for i, (a, b) in enumerate(zip(original, without)) if a != b), min(len(original), len(without)))
+    return f"The answers part at word {same + 1}."
