@@ -26,9 +26,9 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
     def whose(desk: Desk) -> str | None:
         return None if one_user else casefile.owner(desk)
 
-    prey = Hunted()
-    gr.HTML('<h2 class="part">Kept cases</h2>')
     kept = Kept(whose)
+    gr.HTML('<h2 class="part">Hunt for failures</h2>')
+    prey = Hunted()
     gr.HTML('<h2 class="part">Blind vote</h2>')
     voting = Voting(whose)
 
@@ -86,7 +86,7 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         desk.keeping.chosen = case.id
         desk.keeping.version += 1
 
-    on([tab.select], open_cases, [], prey, kept, voting, named=False)
+    on([tab.select], open_cases, [], kept, prey, voting, named=False)
     on([x.input for x in prey.settings], choose_hunt, prey.settings, prey)
     on([prey.task.input], choose_task, [prey.task], prey, named=False)
     on([prey.keep.click], keep_found, [], prey, kept)
@@ -164,7 +164,7 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         Start(kept.again.click, open_case),
         Start(voting.next.click, next_pair, voting.settings),
     ]
-    outputs, draw = drawing(prey, kept, voting)
+    outputs, draw = drawing(kept, prey, voting)
     return Part(outputs, draw, starts, _state)
 
 

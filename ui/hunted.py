@@ -6,6 +6,7 @@ import gradio as gr
 import pandas as pd
 import plotly.graph_objects as go
 
+from evaluation import hunt
 from evaluation.suites import PER_TASK
 from ui import heard, hunting, words
 from ui.figure import figure
@@ -17,8 +18,11 @@ from ui.words import VARIANT_COLOURS
 from ui.workspace import Desk
 
 MOST_ROWS = 300
-WIDTHS = ["56px", "200px", "96px", "110px", "120px", "120px", "84px"]
-READ = "Of the questions that the original answers right: how many each model is the first to get wrong."
+WIDTHS = ["54px", "180px", "92px", "88px", "100px", "92px", "70px"]
+READ = (
+    "Of the questions that the original answers right: how many each model is the first to get wrong. The worst come first "
+    "below: those whose true answer lost most of its probability."
+)
 
 
 class Hunted:
@@ -93,7 +97,7 @@ class Hunted:
         wish.place = failure.place
         image, kept = hunting.picture(desk, failure.place), failure.place in (wish.kept or {})
         keep = gr.Button(
-            "Kept: it is in the list below" if kept else "Keep this case", visible=True, interactive=not kept
+            "Kept: it is in the list above" if kept else "Keep this case", visible=True, interactive=not kept
         )
         return [gr.Image(value=image, visible=image is not None), _detail(catch, failure), keep]
 
@@ -156,23 +160,28 @@ def breaks(catch: Catch) -> go.Figure:
             hoverinfo="text",
         )
     look(chart, 300, "what was pruned", "questions that break first")
-    chart.update_layout(margin_t=24)  # for the numbers over the bars
+    chart.update_layout(margin_t=24, bargap=0.5)  # room for the numbers over the bars
     chart.update_xaxes(categoryorder="array", categoryarray=[x.title for x in catch.hunted])
     return chart.update_yaxes(rangemode="tozero")
 
 
 def rows(catch: Catch, failures: list) -> pd.DataFrame:
-    """A row a failure: number of the question, what was asked, both answers, where it breaks and how far the truth
-    fell."""
+    """A row a failure: number of the question, what was asked, both answers, where it breaks, and by how much the true
+    answer's probability fell."""
     found = []
     for x in failures:
         record, first = catch.original[x.place], catch.hunted[x.first]
-        fell = "–" if x.drop is None else f"−{100 * x.drop:.0f} points" if x.drop > 0 else "0 points"
+        fell = "–" if x.drop is None else f"−{100 * x.drop:.0f}%" if x.drop > 0 else "0%"
         mends = " (mends later)" if x.mends else ""
         found.append([x.place + 1, record.question, record.task, record.answer, first.records[x.place].answer or "–",
-                      f"{first.title}{mends}", fell])  # fmt: skip
-    columns = ["#", "question", "task", "original, right", "first wrong answer", "breaks at", "truth fell by"]
+                      f"{_short(first)}{mends}", fell])  # fmt: skip
+    columns = ["#", "question", "task", "original", "first wrong", "breaks at", "truth fell"]
     return pd.DataFrame(found, columns=columns)
+
+
+def _short(hunted: hunt.Hunted) -> str:
+    """Of models that differ in their ratio only, that."""
+    return hunted.title if hunted.asked is None else words.percent(hunted.asked)
 
 
 def _detail(catch: Catch, failure) -> str:

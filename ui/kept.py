@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 import pandas as pd
 
-from evaluation.cases import KINDS, TAGS, VERDICTS, Case, Said
+from evaluation.cases import KINDS, TAGS, VERDICTS, Case, Filter, Said
 from evaluation.scoring import normalised
 from lvlm.errors import LVLMError
 from ui import casefile, keeping, words
@@ -16,11 +16,11 @@ from ui.scoreboard import table
 from ui.workspace import Desk, Desks
 
 MOST_ROWS = 300  # shown at once
-EMPTY = "Nothing is kept yet. Press “Keep this case” under the answers in Chat, or keep what a hunt found above."
+EMPTY = "Nothing is kept yet. Press “Keep this case” under the answers in Chat, or keep what the hunt below found."
 NONE_FIT = "No kept case fits: please choose other filters."
 OWN = "Cases belong to this browser session; whoever has a case's link can open it."
 ALL = "This app was started for one person: everything that was ever kept here is listed."
-EXPORTS = {"csv": "CSV", "jsonl": "JSONL", "html": "One HTML page"}
+EXPORTS = {"csv": "CSV", "jsonl": "JSONL", "html": "HTML page"}
 ASKED_KINDS = [("Any model", ""), *((x.capitalize(), x) for x in KINDS[1:])]
 ASKED_VERDICTS = [("Any verdict", ""), *((y, x or "none") for x, y in VERDICTS.items())]
 
@@ -49,7 +49,7 @@ class Kept:
     def __init__(self, whose: Callable[[Desk], str | None]):
         self.whose = whose
         with gr.Column(elem_classes="slab", elem_id="kept-slab"):
-            with gr.Row(equal_height=False, elem_classes="filters"):
+            with gr.Row(equal_height=False, elem_classes="filters") as filters:
                 self.task = gr.Dropdown([("Any task", "")], value="", label="Task", min_width=130, elem_id="case-task")
                 self.verdict = gr.Dropdown(
                     ASKED_VERDICTS, value="", label="Verdict", min_width=160, elem_id="case-verdict"
@@ -65,29 +65,28 @@ class Kept:
                     label="Words in it", placeholder="question, answer, note…", min_width=160, elem_id="case-text"
                 )
             said = gr.HTML(elem_id="cases-said")
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=7, min_width=320):
-                    self.listed = table("cases", wrap=True)
-                    with gr.Row(elem_classes="exports") as exports:
-                        self.exports = {
-                            kind: gr.Button(f"Export as {title}", size="sm", min_width=120, elem_id=f"export-{kind}")
-                            for kind, title in EXPORTS.items()
-                        }
-                    self.file = gr.DownloadButton("The file", visible="hidden", elem_id="case-file")
-                with gr.Column(scale=5, min_width=300, visible=False, elem_id="case-one") as one:
-                    image = gr.Image(
-                        show_label=False, interactive=False, visible=False, height=220, buttons=[], elem_id="case-image"
-                    )
+            self.listed = table("cases", wrap=True)
+            with gr.Row(elem_classes="exports") as exports:
+                self.exports = {
+                    kind: gr.Button(f"Export as {title}", size="sm", min_width=120, elem_id=f"export-{kind}")
+                    for kind, title in EXPORTS.items()
+                }
+            self.file = gr.DownloadButton("The file", visible="hidden", elem_id="case-file")
+            with gr.Row(equal_height=False, visible=False, elem_id="case-one") as one:
+                with gr.Column(scale=3, min_width=220, visible=False) as frame:
+                    image = gr.Image(show_label=False, interactive=False, height=240, buttons=[], elem_id="case-image")
+                with gr.Column(scale=6, min_width=300):
                     told = gr.HTML(elem_id="case-told")
                     self.again = gr.Button("Open again: same models, same seed", variant="primary", elem_id="reopen")
+                with gr.Column(scale=5, min_width=280):
                     self.judged = gr.Radio([(y, x) for x, y in VERDICTS.items()], label="Verdict", elem_id="judged")
                     self.tags = gr.CheckboxGroup([(y, x) for x, y in TAGS.items()], label="Tags", elem_id="case-tags")
                     self.note = gr.Textbox(label="Note", lines=2, max_lines=8, elem_id="case-note")
                     self.drop = gr.Button("Delete", size="sm", elem_id="drop-case")
         self.filters = [self.task, self.verdict, self.tag, self.kind, self.removed, self.text]
         self.judgement = [self.judged, self.tags, self.note]
-        self.one = [one, image, told, self.again, *self.judgement, self.drop]
-        self.outputs = [*self.filters[:-1], said, self.listed, exports, *self.one]
+        self.one = [one, frame, image, told, self.again, *self.judgement, self.drop]
+        self.outputs = [filters, *self.filters[:-1], said, self.listed, exports, *self.one]
 
     def draw(self, desk: Desk) -> list:
         now, owner = desk.keeping, self.whose(desk)
@@ -100,20 +99,22 @@ class Kept:
         said = words.notice(now.refusal, "error") + (_count(found, which, owner))
         listed = gr.Dataframe(_rows(found[:MOST_ROWS]), visible=bool(found), column_widths=WIDTHS)
         chosen = [which.tag, which.kind, now.removed]
-        return [task, verdict, *chosen, said, listed, gr.Row(visible=bool(found)), *self.draw_one(desk)]
+        ever = gr.Row(visible=bool(found) or which != Filter())
+        return [ever, task, verdict, *chosen, said, listed, gr.Row(visible=bool(found)), *self.draw_one(desk)]
 
     def draw_one(self, desk: Desk) -> list:
         """The case that is looked at: picture, answers then and now, and what is thought of it."""
         now, owner = desk.keeping, self.whose(desk)
         case = _chosen(desk)
         if case is None:
-            return [gr.Column(visible=False), *[gr.skip()] * (len(self.one) - 1)]
+            return [gr.Row(visible=False), *[gr.skip()] * (len(self.one) - 1)]
         own = owner is None or casefile.book().owner(case.id) == owner
         image = case.image
         sure = now.sure == case.id
         return [
-            gr.Column(visible=True),
-            gr.Image(value=image, visible=image is not None),
+            gr.Row(visible=True),
+            gr.Column(visible=image is not None),
+            image,
             detail(case, now.again if now.again and now.again.case.id == case.id else None, own),
             gr.Button(interactive=not desk.busy),
             gr.Radio(value=case.verdict, interactive=own),
@@ -137,7 +138,7 @@ def _chosen(desk: Desk) -> Case | None:
         return None
 
 
-WIDTHS = ["48px", "200px", "104px", "190px", "84px", "170px"]
+WIDTHS = ["44px", "220px", "104px", "180px", "80px", "220px"]
 
 
 def _rows(cases: list[Case]) -> pd.DataFrame:
@@ -154,7 +155,7 @@ def _rows(cases: list[Case]) -> pd.DataFrame:
 def _count(found: list[Case], which, owner: str | None) -> str:
     rule = ALL if owner is None else OWN
     if not found:
-        return words.notice(EMPTY if which == type(which)() else NONE_FIT) + f'<p class="asked">{rule}</p>'
+        return words.notice(EMPTY if which == Filter() else NONE_FIT) + f'<p class="asked">{rule}</p>'
     shown = f" The newest {MOST_ROWS} are shown; files have all." if len(found) > MOST_ROWS else ""
     return f'<p class="asked"><b>{len(found):,}</b> case{"s" * (len(found) > 1)}.{shown} {rule}</p>'
 
@@ -205,9 +206,9 @@ def _answer(said: Said, now, case: Case) -> str:
         mark = "right" if normalised(said.answer) == normalised(case.truth) else "wrong"
     after = ""
     if now is not None and not now.same:
-        after = f'<p class="now"><small>now</small> {words.escape(now.now if now.now is not None else now.why)}</p>'
+        after = f'<div class="again">now: {words.escape(now.now if now.now is not None else now.why)}</div>'
     elif now is not None:
-        after = '<p class="now"><small>now the same ✓</small></p>'
+        after = '<div class="again">now the same</div>'
     text = words.escape(said.answer) or "<em>nothing</em>"
     return (
         f'<div class="said said-{said.kind} {mark}">{words.chip(said.kind, said.title, " · ".join(facts))}'
