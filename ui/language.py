@@ -1,0 +1,97 @@
+"""English and Simplified Chinese in the browser: Gradio translates the labels of every tab and the tour's texts there,
+and the switch between the two.
+"""
+
+import json
+import re
+
+import gradio as gr
+from gradio.i18n import I18nData
+
+from ui import glossary
+from ui.part import Part, Start
+from ui.texts import LANGUAGES, labels, tour
+from ui.workspace import Desks
+
+NAMES = ("label", "info", "placeholder", "value")  # of a component's texts
+MARKER = re.compile(r'__i18n__\{"__type__": "translation_metadata", "key": ("(?:[^"\\]|\\.)*")\}')
+# Gradio's settings page changes its language this way, too; its own module is the one that is loaded already.
+SWITCH = """language => {
+  if (!language) return;
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  const core = performance.getEntriesByType("resource").map(x => x.name).find(x => /\\/core-[^\\/]*\\.js$/.test(x));
+  if (core) import(core).then(module => module.changeLocale(document.documentElement.lang));
+}"""
+
+
+def text(key: str) -> I18nData:
+    """A text of the tour for a component that shows it as it stands: the browser picks the language."""
+    return I18nData(f"tour.{key}")
+
+
+def translations() -> gr.I18n:
+    """Everything that is translated in the browser, in both languages."""
+    said = {language: _texts(language) for language in LANGUAGES}
+    return gr.I18n(en={x: x for x in labels()} | said["en"], zh=labels() | said["zh"])
+
+
+def _texts(language: str) -> dict[str, str]:
+    return {
+        f"tour.{key}": glossary.mark(found, language) if key.endswith(".text") else found
+        for key, found in tour(language).items()
+    }
+
+
+class Studio(gr.Blocks):
+    """Blocks whose known labels the browser translates; in the API they stand in English."""
+
+    def get_config_file(self):
+        config = super().get_config_file()
+        for component in config["components"]:
+            component["props"] = translated(component["props"])
+        return config
+
+    def get_api_info(self, *options, **named):
+        return _plain(super().get_api_info(*options, **named))
+
+
+def translated(props: dict) -> dict:
+    """A component's properties with marks in the place of known labels, its choices' included."""
+    known, found = labels(), dict(props)
+    for name in NAMES:
+        if isinstance(props.get(name), str) and props[name] in known:
+            found[name] = str(I18nData(props[name]))
+    if isinstance(props.get("choices"), list | tuple):
+        found["choices"] = [(str(I18nData(x)) if x in known else x, value) for x, value in props["choices"]]
+    return found
+
+
+def _plain(value):
+    """The same with English in the place of marks."""
+    if isinstance(value, dict):
+        return {key: _plain(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(x) for x in value)
+    return MARKER.sub(lambda found: json.loads(found[1]), value) if isinstance(value, str) else value
+
+
+def build(desks: Desks, desk_key: gr.Textbox) -> Part:
+    """The switch."""
+    choice = gr.Radio(
+        [(name, language) for language, name in LANGUAGES.items()],
+        value=None,  # the first drawing changes it, and so sets the page's language
+        label="Language",
+        elem_id="language",
+    )
+    choice.change(None, choice, None, js=SWITCH, api_visibility="private")
+
+    def set_language(key: str, language: str):
+        """Choose the language of labels, tour and glossary: en or zh."""
+        desks.at(key).speak(language)
+
+    return Part(
+        [choice],
+        lambda desk: [desk.language],
+        [Start(choice.input, set_language, [choice])],
+        state=lambda desk: desk.language,
+    )

@@ -1,0 +1,97 @@
+"""The Learn tab: a guided tour of ten steps, each a live control on the real model. Draws what the steps say."""
+
+import gradio as gr
+
+from lvlm.errors import LVLMError
+from ui import words
+from ui.language import text
+from ui.part import Part, whole
+from ui.texts import ASSETS, STEPS, step
+from ui.tour import inside, outside
+from ui.tour.stop import Stop
+from ui.workspace import Desk, Desks
+
+CSS = ASSETS / "learn.css"
+
+
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
+    """The tab's content, and where on the tour somebody is who comes back."""
+    with gr.Row(elem_classes="tour-head"):
+        jump = gr.Dropdown(
+            [(step(n), n) for n in range(1, STEPS + 1)],
+            value=1,
+            label="Go to step",
+            elem_id="tour-jump",
+            min_width=160,
+        )
+    stops: list[Stop] = []
+    with gr.Walkthrough(selected=1, elem_id="tour") as walk:
+        for number in range(1, STEPS + 1):
+            with gr.Step(text(f"{number}.title"), id=number, elem_id=f"tour-{number}") as opened:
+                stop = _stop(number, desks)
+                with gr.Row(elem_classes="tour-moves"):
+                    back = gr.Button("← Back", size="sm", visible=number > 1, elem_id=f"tour-back-{number}")
+                    on = gr.Button(
+                        "Next →", size="sm", variant="primary", visible=number < STEPS,
+                        elem_id=f"tour-next-{number}",
+                    )  # fmt: skip
+            _connect(desks, desk_key, stop, opened, number)
+            for button, to in ((back, number - 1), (on, number + 1)):
+                button.click(lambda to=to: (gr.Walkthrough(selected=to), to), None, [walk, jump], queue=False,
+                             show_progress="hidden", api_visibility="private")  # fmt: skip
+            opened.select(lambda number=number: number, None, jump, queue=False, show_progress="hidden",
+                        api_visibility="private")  # fmt: skip
+            stops.append(stop)
+    jump.input(lambda to: gr.Walkthrough(selected=to), jump, walk, queue=False, show_progress="hidden",
+               api_visibility="private")  # fmt: skip
+
+    late = [x for x in stops if x.again]
+    outputs = [*(y for x in stops for y in x.fitted), *(y for x in late for y in x.outputs)]
+
+    def draw(desk: Desk) -> list:
+        drawn = [y for x in stops for y in x.ranges(desk)]
+        for x in late:
+            drawn += x.again(desk)
+        return drawn
+
+    def state(desk: Desk) -> tuple:
+        return whole(desk), desk.teaching.version, desk.language
+
+    def draw_place(desk: Desk) -> list:
+        return [gr.Walkthrough(selected=desk.teaching.step), desk.teaching.step]
+
+    place = Part([walk, jump], draw_place, state=lambda desk: None)  # on arrival alone: from there on a person walks
+    return Part(outputs, draw, [y for x in stops for y in x.starts], state), place
+
+
+def _stop(number: int, desks: Desks) -> Stop:
+    """The step of this number, built where it stands."""
+    alone = {1: inside.units, 2: inside.dependencies, 3: inside.influence, 5: inside.shock, 7: outside.cliff,
+             8: outside.paradigms}  # fmt: skip
+    working = {4: inside.taylor, 6: outside.projector, 9: outside.eight_bits, 10: outside.advisor}
+    return alone[number]() if number in alone else working[number](desks)
+
+
+def _connect(desks: Desks, desk_key: gr.Textbox, stop: Stop, step: gr.Step, number: int) -> None:
+    """Compute the step when it is opened and whenever one of its controls moves."""
+
+    def event(key: str, *values) -> list:
+        desk = desks.at(key)
+        desk.teaching.step = number
+        try:
+            return stop.show(desk, *values)
+        except LVLMError as error:
+            return [words.notice(str(error), "error"), *[gr.skip()] * (len(stop.outputs) - 1)]
+
+    event.__name__, event.__doc__ = stop.name, stop.about
+    moved = [x.submit if isinstance(x, gr.Textbox) else x.input for x in stop.controls]
+    gr.on(
+        [step.select, *moved],
+        event,
+        [desk_key, *stop.controls],
+        stop.outputs,
+        api_name=stop.name,
+        trigger_mode="always_last",
+        show_progress="minimal",
+        concurrency_limit=None,
+    )

@@ -1,0 +1,263 @@
+"""Steps 1 to 5 of the tour, inside the model: heads and neurons, what hangs together, block influence, Taylor, gaps."""
+
+import gradio as gr
+import numpy as np
+import pandas as pd
+
+from lvlm.errors import BadPlan
+from ui import teaching, words
+from ui.inputs import Dial
+from ui.part import Start
+from ui.texts import say
+from ui.tour import pictures
+from ui.tour.stop import Stop, explained, figure, heading, layer, picture, speaking, tried, whole
+from ui.workspace import Desk, Desks
+
+KINDS = [("Attention head", "heads"), ("Neuron", "neurons")]
+QUESTION = "how many turtles are there?"
+
+
+def _unit(name: str) -> tuple[gr.Radio, Dial, Dial]:
+    """Head or neuron, in which layer, and its number."""
+    kind = gr.Radio(KINDS, value="heads", label="Head or neuron", elem_id=f"tour-{name}-kind", min_width=150)
+    index = layer(name)
+    number = Dial(0, 5, 2, step=1, buttons=[], label="Number", elem_id=f"tour-{name}-number", min_width=150)
+    return kind, index, number
+
+
+def _place(desk: Desk, kind: str, index, number) -> tuple[int, int, Dial]:
+    """Layer and unit as far as the model has them, and the number's slider with its range. Raises BadPlan."""
+    layers = desk.model.anatomy.layers
+    index, number = whole(index), whole(number)
+    if index is None or number is None or not 0 <= index < len(layers):
+        raise BadPlan(f"Layer and number are whole numbers: choose a layer from 0 to {len(layers) - 1}.")
+    most = (layers[index].groups if kind == "heads" else layers[index].neurons) - 1
+    number = max(0, min(number, most))
+    return index, number, Dial(maximum=most, value=number)
+
+
+def _named(desk: Desk, kind: str, number: int) -> str:
+    return say(desk.language, "head" if kind == "heads" else "neuron", number=number)
+
+
+def _layers(desk: Desk) -> list:
+    return [gr.skip() if desk.model is None else Dial(maximum=len(desk.model.anatomy.layers) - 1)]
+
+
+def units() -> Stop:
+    """Step 1: what a head and a neuron are."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            explained(1)
+        with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+            tried(1)
+            with gr.Row():
+                kind, index, number = _unit("units")
+            with gr.Row():
+                chosen = picture("units")
+                question = gr.Textbox(QUESTION, label="Question", elem_id="tour-units-question", min_width=150)
+            found, shown = gr.HTML(elem_id="tour-units-found"), figure("units")
+
+    def show(desk: Desk, kind, index, number, chosen, question) -> list:
+        teaching.of(desk)
+        index, number, range_ = _place(desk, kind, index, number)
+        seen = teaching.activity_of(desk, kind, index, number, chosen, question)
+        tell, top = speaking(desk), int(np.argmax(seen.written))
+        where = tell("1.patch") if seen.image[top] else tell("1.word", word=seen.tokens[top].strip())
+        said = tell("1.found", unit=_named(desk, kind, number), layer=index, where=where)
+        image = teaching.asked(chosen, question).image
+        return [heading(said, tell("1.read"), desk), pictures.activity(seen, image, tell), range_]
+
+    return Stop(
+        "tour_unit",
+        "How strongly a head or neuron writes at each token of a question about a bundled picture.",
+        [kind, index, number, chosen, question],
+        [found, shown, number],
+        show,
+        fitted=[index],
+        ranges=_layers,
+    )
+
+
+def dependencies() -> Stop:
+    """Step 2: which weights must go together."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            explained(2)
+        with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+            tried(2)
+            with gr.Row():
+                kind, index, number = _unit("group")
+            found, shown = gr.HTML(elem_id="tour-group-found"), figure("group")
+
+    def show(desk: Desk, kind, index, number) -> list:
+        teaching.of(desk)
+        index, number, range_ = _place(desk, kind, index, number)
+        seen, tell = teaching.group_of(desk, kind, index, number), speaking(desk)
+        said = tell(
+            "2.found",
+            unit=_named(desk, kind, number),
+            layer=index,
+            stripes=len(seen.stripes),
+            weights=f"{seen.parameters:,}",
+            share=words.percent(seen.parameters / seen.of),
+        )
+        return [heading(said, tell("2.read"), desk), pictures.group(seen, tell), range_]
+
+    return Stop(
+        "tour_group",
+        "Which rows and columns of a layer's matrices must go with a head or neuron (Eq. 3).",
+        [kind, index, number],
+        [found, shown, number],
+        show,
+        fitted=[index],
+        ranges=_layers,
+    )
+
+
+def influence() -> Stop:
+    """Step 3: what block influence measures."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            explained(3)
+        with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+            tried(3)
+            with gr.Row():
+                chosen = picture("influence")
+                question = gr.Textbox(QUESTION, label="Question", elem_id="tour-influence-question", min_width=150)
+                index = layer("influence")
+            found, shown, summed = gr.HTML(elem_id="tour-influence-found"), figure("influence"), gr.Markdown()
+
+    def show(desk: Desk, chosen, question, index) -> list:
+        teaching.of(desk)
+        index, _, _ = _place(desk, "heads", index, 0)
+        seen, tell = teaching.trace_of(desk, chosen, question), speaking(desk)
+        values = seen.influence
+        means = values.mean(1)
+        said = tell(
+            "3.found",
+            layer=index,
+            mean=words.significant(float(means[index])),
+            rank=1 + int((means > means[index]).sum()),
+            layers=len(means),
+        )
+        row = values[index][~seen.image][:4]
+        total = tell(
+            "3.sum",
+            first=" + ".join(words.significant(float(x), 2) for x in row),
+            tokens=len(seen.tokens),
+            image=int(seen.image.sum()),
+            mean=words.significant(float(means[index])),
+        )
+        return [heading(said, tell("3.read"), desk), pictures.influence(seen, index, tell), total]
+
+    return Stop(
+        "tour_influence",
+        "Block influence (Eq. 2) of every layer, token by token, for a question about a bundled picture.",
+        [chosen, question, index],
+        [found, shown, summed],
+        show,
+        fitted=[index],
+        ranges=_layers,
+    )
+
+
+def taylor(desks: Desks) -> Stop:
+    """Step 4: Taylor importance against the real change of the loss."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            explained(4)
+        with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+            tried(4)
+            with gr.Row():
+                sample = Dial(
+                    0, teaching.LESSONS - 1, 0, step=1, buttons=[], label="Sample", elem_id="tour-taylor-sample",
+                    min_width=120,
+                )  # fmt: skip
+                index = layer("taylor", 8)
+                signed = gr.Radio(
+                    [("Size, as published", False), ("With its sign", True)],
+                    value=False,
+                    label="What Taylor says",
+                    elem_id="tour-taylor-signed",
+                    min_width=200,
+                )
+            every = gr.Button("Switch off every head, layer by layer", size="sm", elem_id="tour-taylor-all")
+            about = gr.HTML(elem_classes="quiet")
+            found, shown = gr.HTML(elem_id="tour-taylor-found"), figure("taylor")
+
+    def show(desk: Desk, sample, index, signed) -> list:
+        teaching.of(desk)
+        index, _, _ = _place(desk, "heads", index, 0)
+        teaching.heads_of(desk, whole(sample), index)
+        desk.teaching.looked = (whole(sample), index, bool(signed))
+        return again(desk)
+
+    def again(desk: Desk) -> list:
+        if desk.teaching.looked is None or desk.teaching.looked[0] not in desk.teaching.switched:
+            return [gr.skip()] * 3
+        number, index, signed = desk.teaching.looked
+        seen, tell = desk.teaching.switched[number], speaking(desk)
+        count, one = len(seen.effects), teaching.lesson(number)
+        said = tell("4.few", count=count)
+        if count >= 10:
+            sizes = pd.DataFrame([(x.published, abs(x.real)) for x in seen.effects])
+            said = tell("4.found", count=count, rho=f"{sizes.corr('spearman').iloc[0, 1]:.2f}")
+        read = tell("4.signed") if signed else tell("4.read", loss=words.significant(seen.loss))
+        asked = f"{words.escape(one.question)} → <b>{words.escape(one.answer)}</b>"
+        return [heading(said, read, desk), pictures.effects(seen, index, signed, tell), f"<p>{asked}</p>"]
+
+    def switch_off_every_head(key: str, sample):
+        """Hold Taylor's estimate against the real change of the loss for every head of the model."""
+        teaching.switch_all(desks.at(key), whole(sample))
+
+    return Stop(
+        "tour_taylor",
+        "Taylor importance (Eq. 4) of a layer's heads against the real change of the loss without each.",
+        [sample, index, signed],
+        [found, shown, about],
+        show,
+        [Start(every.click, switch_off_every_head, [sample])],
+        again,
+        [index],
+        _layers,
+    )
+
+
+def shock() -> Stop:
+    """Step 5: what a removed layer does to the next one."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            explained(5)
+        with gr.Column(scale=6, min_width=320, elem_classes="slab"):
+            tried(5)
+            gone = gr.CheckboxGroup(
+                [(str(i), i) for i in range(12)], value=[1, 6], label="Layers to take out", elem_id="tour-gap-layers"
+            )
+            chosen = picture("gap")
+            found, shown = gr.HTML(elem_id="tour-gap-found"), figure("gap")
+
+    def show(desk: Desk, gone, chosen) -> list:
+        teaching.of(desk)
+        tell = speaking(desk)
+        if not gone:
+            return [heading(tell("5.none"), "", desk), None]
+        seen = teaching.gap_of(desk, chosen, [int(x) for x in gone])
+        after = next(i for i in range(min(seen.removed) + 1, len(seen.cosine)) if i not in seen.removed)
+        said = tell("5.found", cosine=f"{seen.cosine[after]:.2f}", norm=words.percent(round(seen.norm[after], 2)))
+        return [heading(said, tell("5.read"), desk), pictures.gap(seen, tell)]
+
+    def ranges(desk: Desk) -> list:
+        if desk.model is None:
+            return [gr.skip()]
+        return [gr.CheckboxGroup([(str(i), i) for i in range(len(desk.model.anatomy.layers))])]
+
+    return Stop(
+        "tour_gap",
+        "What removing layers does to the hidden states that the layers after them are given.",
+        [gone, chosen],
+        [found, shown],
+        show,
+        fitted=[gone],
+        ranges=ranges,
+    )

@@ -1,0 +1,110 @@
+"""What every step of the tour hands to the Learn tab, and the frame that all of them share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import gradio as gr
+from gradio.components import Component
+
+from ui import texts, words
+from ui.glossary import mark
+from ui.inputs import Dial
+from ui.language import text
+from ui.part import Start
+from ui.teaching import pictures
+from ui.workspace import Desk
+
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "$", "right": "$", "display": False},
+]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """`show(desk, *controls)` computes the step and gives a value for each of `outputs`, of which the first says what
+    was found; it may raise LVLMError. `name` and `about` are the step's in the API; `starts` begin its long work, whose
+    end is drawn by `again(desk)`, and `ranges(desk)` fits `fitted` controls to the model."""
+
+    name: str
+    about: str
+    controls: list[Component]
+    outputs: list[Component]
+    show: Callable[..., list]
+    starts: list[Start] = field(default_factory=list)
+    again: Callable[[Desk], list] | None = None
+    fitted: list[Component] = field(default_factory=list)
+    ranges: Callable[[Desk], list] = lambda desk: []
+    others: list = field(default_factory=list)  # further triggers of `show`
+
+
+def speaking(desk: Desk) -> Callable[..., str]:
+    """`say` in the desk's language."""
+    return partial(texts.say, desk.language)
+
+
+def heading(found: str, read: str, desk: Desk) -> str:
+    """A figure's title over how to read it, in the desk's language."""
+    return f'<div class="finding"><h3>{words.escape(found)}</h3><p>{mark(words.escape(read), desk.language)}</p></div>'
+
+
+def explained(number: int) -> None:
+    """The step's title, and its text with its formula, at the left."""
+    gr.HTML(text(f"{number}.title"), elem_classes="lesson-title")
+    gr.Markdown(
+        text(f"{number}.text"), latex_delimiters=LATEX, sanitize_html=False, elem_classes="lesson", container=False
+    )
+
+
+def tried(number: int) -> None:
+    """What to do."""
+    gr.Markdown(text(f"{number}.try"), elem_classes="try")
+
+
+def figure(name: str) -> gr.Plot:
+    return gr.Plot(show_label=False, container=False, elem_id=f"plot-tour-{name}", elem_classes="figure")
+
+
+def picture(name: str) -> gr.Dropdown:
+    """Which of the bundled pictures."""
+    return gr.Dropdown(
+        [(title, place) for place, (title, _, _) in enumerate(pictures())],
+        value=0,
+        label="Picture",
+        elem_id=f"tour-{name}-picture",
+        min_width=150,
+    )
+
+
+def layer(name: str, value: int = 3) -> Dial:
+    return Dial(0, 11, value, step=1, buttons=[], label="Layer", elem_id=f"tour-{name}-layer", min_width=150)
+
+
+def method(name: str, value: str = "layerwise") -> gr.Radio:
+    """The two paradigms."""
+    return gr.Radio(
+        [("Layerwise", "layerwise"), ("Widthwise", "widthwise")],
+        value=value,
+        label="Method",
+        elem_id=f"tour-{name}-method",
+        min_width=150,
+    )
+
+
+def ratio(name: str, value: int, most: int = 60) -> Dial:
+    return Dial(
+        0,
+        most,
+        value,
+        step=1,
+        buttons=[],
+        label="How much of the language model to remove (%)",
+        elem_id=f"tour-{name}-ratio",
+        min_width=200,
+    )
+
+
+def whole(number) -> int | None:
+    """A box's 3.0 as 3; None for what is no whole number."""
+    return int(number) if isinstance(number, int | float) and float(number).is_integer() else None
