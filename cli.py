@@ -3,48 +3,16 @@
 The library is imported inside the verbs: torch takes seconds, and --help should not.
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from terminal import app, check_free, columns, progress, save_model, show, stopping, verb, writing
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, model folder or Hugging Face hub id.")]
-OutFile = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
-OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Model folder to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is already at --out.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
-Data = Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")]
-Images = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")]
-Seed = Annotated[int, typer.Option(help="Of every random choice.")]
-# The library's own words, repeated here so that --help needs no torch; a test compares them.
-Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
-Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]
-Method = Annotated[Literal["layerwise", "widthwise", "both"], typer.Option(help="Layers, heads and neurons, or both.")]
-Metric = Annotated[Literal["parameters", "bytes", "flops", "memory"], typer.Option(help="What the target counts.")]
-Unit = Annotated[
-    Literal["taylor", "taylor-sum", "activation", "magnitude", "random"], typer.Option(help="Ranks heads and neurons.")
-]
-Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
-Suite = Annotated[
-    Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "gallery", "easy-vqa"],
-    typer.Option(help="Held-out questions: the paper's nine kinds, each skill by itself, or easy-VQA's."),
-]
-
-
-def read_plan(path: Path):
-    """The Plan in a file. Raises BadPlan if there is none."""
-    from lvlm import BadPlan
-    from pruning import Plan
-
-    try:
-        return Plan.from_json(path.read_text(encoding="utf-8", errors="replace"))
-    except OSError as error:
-        raise BadPlan(f"There is no readable plan file {path}: please make one with `plan`.") from error
-
+from terminal import (
+    Data, Force, Images, Json, Method, Metric, Model, OutFile, OutFolder, Ranking, Seed, Style, Suite, Taylor, Unit,
+    app, check_free, columns, progress, read_plan, save_model, show, stopping, verb, writing, write_plan,
+)  # fmt: skip
 
 # --- the verbs, in the order of the work ---
 
@@ -84,6 +52,7 @@ def calibrate(
     checkpointing: Annotated[
         bool | None, typer.Option(help="Less memory, more time; by itself where memory is short.", show_default=False)
     ] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Also score image and text tokens apart.")] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +68,7 @@ def calibrate(
         scores = score(
             load(model, report=report, step="calibrate" if checkpointing is False else "calibrate-checkpointing"),
             found,
-            CalibrationSettings(style, taylor, checkpointing),
+            CalibrationSettings(style, taylor, checkpointing, balanced),
             seed,
             report,
         )
@@ -160,32 +129,61 @@ def plan(
             protect=protect or (), protect_first=protect_first, protect_last=protect_last, contiguous=contiguous,
             round_to=round_to, depth_share=depth_share,
         )  # fmt: skip
-    with writing(out):
-        part = out.with_name(out.name + ".part")
-        part.write_text(made.to_json() + "\n", encoding="utf-8")
-        os.replace(part, out)
-    about = {"file": str(out), "model": made.model, "method": made.method, "ratio": made.ratio}
-    about |= {"achieved": made.achieved, "layers": made.layers, "explanation": made.explain()}
-    about["cost"] = {"before": made.cost.before.to_dict(), "after": made.cost.after.to_dict()}
-    show(as_json, about, f"{made.explain()}\nWritten to {out}.")
+    write_plan(made, out, as_json)
+
+
+@verb
+def search(
+    model: Model,
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Scores file that `calibrate` wrote for it.")],
+    out: OutFile,
+    ratio: Annotated[float, typer.Option(help="Share of the language backbone to remove.")] = 0.3,
+    moves: Annotated[int, typer.Option(min=0, help="Tries to move a share from one layer to another.")] = 60,
+    layers: Annotated[bool, typer.Option("--layers/--widths", help="Whether whole layers may go.")] = True,
+    importance: Unit = "taylor",
+    samples: Annotated[int, typer.Option(min=1, help="How many samples to try on.")] = 32,
+    data: Data = "scenes",
+    images: Images = None,
+    seed: Seed = 0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Find out by trying how much of each layer of MODEL can go. Writes the plan."""
+    from lvlm import load
+    from pruning import Scores, Search, search_plan
+    from samples import load_samples
+
+    check_free(out, force)
+    known, how = Scores.load(scores), Search(moves, layers, importance, seed)
+    found = load_samples(data, n=samples, seed=seed, images=images)
+    with progress(as_json) as report:
+        made = search_plan(load(model, report=report), known, found, ratio, how, report)
+    write_plan(made, out, as_json)
 
 
 @verb
 def prune(
     model: Model,
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan` wrote for this model.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan` or `search` wrote for this model.")],
     out: OutFolder,
+    repair: Annotated[int, typer.Option(min=0, help="Refit what stays on so many samples; 0: not at all.")] = 0,
+    data: Data = "scenes",
+    images: Images = None,
+    seed: Seed = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Remove from MODEL what PLAN says. Writes the smaller model as a folder."""
     from lvlm import load
+    from pruning import Repair
     from pruning import prune as cut
+    from samples import load_samples
 
     check_free(out, force, folder=True)
     todo = read_plan(plan)
+    found = load_samples(data, n=repair, seed=seed, images=images) if repair else ()
     with progress(as_json) as report:
-        small = cut(load(model, report=report), todo)
+        small = cut(load(model, report=report), todo, Repair() if repair else None, found, report)
         save_model(small, out, as_json, report, todo.explain())
 
 

@@ -5,14 +5,39 @@ The library is imported inside: torch takes seconds, and --help should not.
 
 import functools
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, model folder or Hugging Face hub id.")]
+OutFile = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
+OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Model folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is already at --out.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
+Data = Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")]
+Images = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+# The library's own words, repeated here so that --help needs no torch; a test compares them.
+Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
+Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]
+Method = Annotated[Literal["layerwise", "widthwise", "both"], typer.Option(help="Layers, heads and neurons, or both.")]
+Metric = Annotated[Literal["parameters", "bytes", "flops", "memory"], typer.Option(help="What the target counts.")]
+Unit = Annotated[
+    Literal["taylor", "taylor-sum", "activation", "magnitude", "random", "image", "text", "balanced"],
+    typer.Option(help="Ranks heads and neurons; the last three are for scores made with --balanced."),
+]
+Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
+Suite = Annotated[
+    Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "gallery", "easy-vqa"],
+    typer.Option(help="Held-out questions: the paper's nine kinds, each skill by itself, or easy-VQA's."),
+]
 
 app = typer.Typer(
     name="python cli.py",
@@ -134,3 +159,26 @@ def save_model(model, out: Path, as_json: bool, report: Callable, did: str, more
     data |= {"digest": model.digest(), "loads_in_transformers": stock, "because": why} | (more or {})
     sizes = f"{size(model.parameters().total)} parameters, {size(model.bytes(), 'B')}"
     show(as_json, data, f"{did}\nWritten to {out}: {sizes}.")
+
+
+def read_plan(path: Path):
+    """The Plan in a file. Raises BadPlan if there is none."""
+    from lvlm import BadPlan
+    from pruning import Plan
+
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise BadPlan(f"There is no readable plan file {path}: please make one with `plan`.") from error
+
+
+def write_plan(made, out: Path, as_json: bool) -> None:
+    """A Plan as a file, and in words on stdout."""
+    with writing(out):
+        part = out.with_name(out.name + ".part")
+        part.write_text(made.to_json() + "\n", encoding="utf-8")
+        os.replace(part, out)
+    about = {"file": str(out), "model": made.model, "method": made.method, "ratio": made.ratio}
+    about |= {"achieved": made.achieved, "layers": made.layers, "explanation": made.explain()}
+    about["cost"] = {"before": made.cost.before.to_dict(), "after": made.cost.after.to_dict()}
+    show(as_json, about, f"{made.explain()}\nWritten to {out}.")

@@ -111,6 +111,12 @@ class Layer:
         """Entries of the weight matrices alone: each costs one multiply-add a token."""
         return sum(x.rows * x.columns for x in self.linears)
 
+    @property
+    def projections(self) -> tuple[str, str]:
+        """Paths of the linears through which attention and MLP reach the residual stream."""
+        paths = {x.kind: x.path for x in self.cuts if x.dim == 1}
+        return paths["heads"], paths["neurons"]
+
     def unit(self, kind: str) -> tuple[int, int]:
         """(parameters, weight entries) that one group ("heads") or one neuron ("neurons") holds."""
         shapes = {x.path: x for x in self.linears}

@@ -100,6 +100,27 @@ def check_pruning(model: LVLM, layers: Sequence[int], heads: Sequence, neurons: 
     memory.check(f"Pruning {model.name}", new, model.device, [("prune whole layers, which copies no weight", 0)])
 
 
+def check_repair(model: LVLM, tokens: int, at_once: int) -> None:
+    """Raise NotEnoughMemory unless there is room to refit a loaded model's projections to so many tokens.
+
+    at_once: tokens of the largest batch that computes.
+    """
+    shapes, itemsize = Shapes.of(model.network), model.dtype.itemsize
+    hidden, widest = shapes.hidden, max(columns for x in shapes.layers for _, columns in x)
+    weights = itemsize * sum(
+        x.columns * x.rows for layer in model.anatomy.layers for x in layer.linears if x.path in layer.projections
+    )
+    states = 6 * tokens * hidden * itemsize  # both models' at a layer's ends, and what the original's two outputs are
+    sums = 8 * widest * (4 * widest + 3 * hidden)
+    working = shapes.forward(at_once, itemsize) + 8 * at_once * (2 * widest + 6 * hidden)
+    memory.check(
+        f"Repairing {model.name} on {tokens:,} tokens",
+        weights + states + sums + working,
+        model.device,
+        [("repair it on fewer samples", weights + sums + working // 8)],
+    )
+
+
 def check_recovery(model: LVLM, train: str, rank: int, samples: int, tokens: int, checkpointing: bool) -> None:
     """Raise NotEnoughMemory unless there is room to train a loaded model, whose teacher is loaded too if it has one.
 

@@ -6,11 +6,14 @@ from .about import Facts, Overlap, Split, facts, overlap, split
 from .budget import Forecast, fit, forecast
 from .calibration import CalibrationSettings, calibrate
 from .checkpoint import loads_in_transformers, pack, save
+from .compensation import Repair
 from .cost import Cost, Workload, measure
 from .masking import masked
 from .pace import Pace, time_layers
 from .plan import Costs, Plan, make_plan, published_plan
+from .rounds import plan_in_rounds
 from .scores import Importance, Scores
+from .search import Search, search_plan
 from .surgery import prune
 from .wishes import Unit
 
@@ -24,7 +27,9 @@ __all__ = [
     "Overlap",
     "Pace",
     "Plan",
+    "Repair",
     "Scores",
+    "Search",
     "Split",
     "Unit",
     "Workload",
@@ -39,9 +44,11 @@ __all__ = [
     "overlap",
     "pack",
     "prune",
+    "plan_in_rounds",
     "published_plan",
     "quantize",
     "save",
+    "search_plan",
     "split",
     "time_layers",
 ]

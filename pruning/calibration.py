@@ -42,11 +42,15 @@ class CalibrationSettings:
         blind to cancelling weights.
     checkpointing: recompute each layer in backward instead of keeping its activations: less memory, more time. None
         does so where memory is short. The scores are the same.
+    balanced: also score what units do to image tokens and to text tokens apart, as |Σ activation·gradient| over either,
+        and the two weighed alike as "balanced", since image tokens are many and their alignment with words is hurt
+        first (the paper's section 4.2).
     """
 
     style: str = "repaired"
     taylor: str = "weights"
     checkpointing: bool | None = None
+    balanced: bool = False
 
     def __post_init__(self):
         if self.style not in ("repaired", "paper") or self.taylor not in ("weights", "activations"):
@@ -75,6 +79,10 @@ class Totals:
     signed_neurons: list[torch.Tensor]
     activation_heads: list[torch.Tensor]
     activation_neurons: list[torch.Tensor]
+    image_heads: list[torch.Tensor]
+    image_neurons: list[torch.Tensor]
+    text_heads: list[torch.Tensor]
+    text_neurons: list[torch.Tensor]
     samples: int = 0
     losses: list[float] = field(default_factory=list)
 
@@ -161,7 +169,7 @@ class Scorer:
         self.totals = Totals(
             zeros(3, len(anatomy.layers)),
             np.zeros(3),
-            *([zeros(getattr(x, n)) for x in anatomy.layers] for n in 3 * ("groups", "neurons")),
+            *([zeros(getattr(x, n)) for x in anatomy.layers] for n in 5 * ("groups", "neurons")),
         )
         self.signed = {}  # (layer, kind) -> Σ w·g of the batch in hand
         for index, (module, layer) in enumerate(zip(self.decoder.layers, anatomy.layers)):
@@ -175,6 +183,8 @@ class Scorer:
                 inner = cuts[0].dim == 1
                 if inner:
                     linear.register_forward_pre_hook(partial(self._activity, index, cuts))
+                if inner and settings.balanced:
+                    linear.register_forward_pre_hook(partial(self._watch_tokens, index, cuts))
                 if not by_weight and inner:
                     linear.register_forward_pre_hook(partial(self._watch_input, index, cuts))
                 elif not by_weight:
@@ -229,6 +239,19 @@ class Scorer:
 
     def _watch_input(self, index: int, cuts, module, args):
         return Watched.apply(args[0], partial(self._product, index, cuts, None)), *args[1:]
+
+    def _watch_tokens(self, index: int, cuts, module, args):
+        return Watched.apply(args[0], partial(self._tokens, index, cuts)), *args[1:]
+
+    @torch.no_grad()
+    def _tokens(self, index: int, cuts, value, gradient) -> None:
+        """What the loss would do, to first order, if a unit said nothing at one kind of token, for each sample."""
+        product = value.float() * gradient.float()  # (B, T, columns)
+        for name, mask in zip(("image", "text"), self.masks[1:]):
+            sums = (product * mask[..., None]).sum(1, dtype=torch.float64) / self.scale
+            for cut in cuts:
+                part = sums[:, cut.start : cut.start + cut.width * cut.units].unflatten(1, (cut.units, cut.width))
+                getattr(self.totals, f"{name}_{cut.kind}")[index] += part.sum(2).abs().sum(0)
 
     def _watch_output(self, index: int, cuts, module, args, output):
         return Watched.apply(output, partial(self._product, index, cuts, module.bias))
@@ -287,6 +310,12 @@ class Scorer:
         }
         if self.settings.taylor == "activations":
             forms["taylor"] = forms.pop("taylor-sum")
+        if self.settings.balanced:
+            image, text = (
+                Importance(*(arrays(getattr(totals, f"{x}_{y}"), totals.samples) for y in ("heads", "neurons")))
+                for x in ("image", "text")
+            )
+            forms |= {"image": image, "text": text, "balanced": image.balanced(text)}
         importance = {
             **forms,
             "activation": Importance(

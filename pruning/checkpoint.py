@@ -103,7 +103,7 @@ def card(model: LVLM, stock: bool, why: str) -> str:
     """A model card that can be published as it stands: what this is, what was done to it, and how to load it."""
     parts = model.parameters()
     did = [x.get("step") for x in model.history]
-    words = {"prune": "pruned", "recover": "recovered", "quantize": "in 8 bits"}
+    words = {"prune": "pruned", "repair": "repaired", "recover": "recovered", "quantize": "in 8 bits"}
     lines = [
         "---",
         "library_name: transformers",
@@ -137,6 +137,9 @@ def card(model: LVLM, stock: bool, why: str) -> str:
 
 def _told(step: dict) -> list[str]:
     """One list item about a step of a model's history."""
+    if step.get("step") == "repair":
+        error = " → ".join(f"{step[x]:.1%}" for x in ("error_before", "error_after"))
+        return [f"* Repaired by least squares on {step['samples']} samples: held-out error of the last layer {error}."]
     if step.get("step") != "prune":
         facts = ", ".join(f"{k} {v}" for k, v in step.items() if k != "step" and isinstance(v, str | int | float))
         return [f"* {str(step.get('step', 'step')).capitalize()}" + (f": {facts}." if facts else ".")]

@@ -183,7 +183,7 @@ def make_plan(
         "round_to": round_to,
         "depth_share": depth_share if method == "both" else None,
     }
-    return _plan(scores, method, None if budget is not None else ratio, choice, settings)
+    return plan_of(scores, method, None if budget is not None else ratio, choice, settings)
 
 
 def published_plan(scores: Scores, share: float) -> Plan:
@@ -204,7 +204,7 @@ def published_plan(scores: Scores, share: float) -> Plan:
     choice = Choice.everything(scores.anatomy).without(scores.importance["taylor"], cut_heads, cut_neurons)
     settings = {"metric": "parameters", "importance": "taylor", "ranking": "layer", "share_per_layer": share}
     settings["protected"] = [int(i) for i in index[~(attention & mlp)]]
-    return _plan(scores, "widthwise", None, choice, settings)
+    return plan_of(scores, "widthwise", None, choice, settings)
 
 
 def _target(prices: Budget, ratio: float, budget: float | None) -> float:
@@ -217,7 +217,7 @@ def _target(prices: Budget, ratio: float, budget: float | None) -> float:
     return ratio * prices.backbone
 
 
-def _plan(scores: Scores, method: str, ratio: float | None, choice: Choice, settings: dict) -> Plan:
+def plan_of(scores: Scores, method: str, ratio: float | None, choice: Choice, settings: dict) -> Plan:
     anatomy = scores.anatomy
     kept = anatomy.kept(choice.layers, [len(x) for x in choice.heads], [len(x) for x in choice.neurons])
     removed = anatomy.parts.decoder - kept.parts.decoder

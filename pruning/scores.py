@@ -31,6 +31,17 @@ class Importance:
         """Per layer the units, least important first; sorted once, so that a plan costs milliseconds."""
         return tuple(tuple(np.argsort(x, kind="stable") for x in part) for part in (self.heads, self.neurons))
 
+    def balanced(self, other: "Importance") -> "Importance":
+        """Two measures weighed alike: each as its share of all that it gives, added up. A measure of nothing but zeros
+        (a model shown no image) counts nothing."""
+
+        def shares(x: Importance) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            total = sum(float(v.sum()) for part in (x.heads, x.neurons) for v in part) or 1.0
+            return [v / total for v in x.heads], [v / total for v in x.neurons]
+
+        mine, theirs = shares(self), shares(other)
+        return Importance(*(tuple(a + b for a, b in zip(*pair, strict=True)) for pair in zip(mine, theirs)))
+
 
 @dataclass(frozen=True, eq=False)
 class RankCorrelation:

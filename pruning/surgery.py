@@ -1,14 +1,24 @@
 """A Plan applied to the model it was made for. The original keeps every bit; what is not cut is shared with it."""
 
+from collections.abc import Sequence
+
 from lvlm import LVLM, BadPlan
+from lvlm.events import Report, silent
 from lvlm.fit import check_pruning
 from lvlm.reshaped import keep
 
+from .compensation import Repair, repaired
 from .plan import Plan
 
 
-def prune(model: LVLM, plan: Plan) -> LVLM:
-    """A new LVLM with only what the plan keeps. Raises BadPlan if the plan was made for other weights."""
+def prune(
+    model: LVLM, plan: Plan, repair: Repair | None = None, samples: Sequence = (), report: Report = silent
+) -> LVLM:
+    """A new LVLM with only what the plan keeps. Raises BadPlan if the plan was made for other weights.
+
+    repair: refit what stays to what the model computes on these samples (with answers; calibration's will do), in
+    seconds and without training; see compensation.repaired for what it reports and raises.
+    """
     if any(x.get("step") == "quantize" for x in model.history):
         raise BadPlan("An int8 model cannot be cut: please prune the model it was made from, then quantize again.")
     check_made_for(model, plan)
@@ -27,7 +37,8 @@ def prune(model: LVLM, plan: Plan) -> LVLM:
         "neurons": [plan.neurons[i].tolist() for i in plan.layers],
         "settings": plan.settings,
     }
-    return model.then(network, step)
+    pruned = model.then(network, step)
+    return pruned if repair is None else repaired(pruned, model, plan.layers, samples, repair, report)
 
 
 def check_made_for(model: LVLM, plan: Plan) -> None:

@@ -4,7 +4,7 @@ from lvlm import LVLM
 
 from .errors import BadRecipe
 
-NEUTRAL = ("load", "recover", "quantize")  # steps that move no layer
+NEUTRAL = ("load", "recover", "repair", "quantize")  # steps that move no layer
 
 
 def layer_map(student: LVLM, teacher: LVLM) -> tuple[int, ...]:

@@ -17,7 +17,19 @@ from evaluation import SUITES
 from lvlm import catalogue, load, memory
 from lvlm.catalogue import find
 from lvlm.chat import ChatStream
-from pruning import CalibrationSettings, Plan, Scores, calibrate, make_plan, prune, published_plan, save
+from pruning import (
+    CalibrationSettings,
+    Plan,
+    Repair,
+    Scores,
+    Search,
+    calibrate,
+    make_plan,
+    prune,
+    published_plan,
+    save,
+    search_plan,
+)
 from pruning.plan import METHODS
 from pruning.solver import METRICS
 from samples import load_samples
@@ -141,6 +153,17 @@ def test_prune_writes_what_the_library_would(tiny_model, folder, scores, tmp_pat
     assert told["digest"] == wanted.digest() == load(tmp_path / "small").digest()
     assert sum(told["parameters"].values()) == plan.cost.after.parameters.total
     assert told["loads_in_transformers"] is True or told["because"]
+
+
+def test_search_and_repair_do_what_the_library_does(folder, data, scores, tmp_path):
+    """`search` writes the plan of `search_plan`, `prune --repair` the model of `prune` with a Repair."""
+    model, found, plan = load(folder), load_samples(data, n=2), tmp_path / "found.json"
+    answered("search", folder, scores, "--data", data, "--samples", 2, "--moves", 3, "--ratio", 0.2, "--out", plan)
+    made = Plan.from_json(plan.read_text())
+    wanted = search_plan(model, Scores.load(scores), found, 0.2, Search(moves=3))
+    assert json.loads(made.to_json()) == json.loads(wanted.to_json())
+    told = answered("prune", folder, plan, "--repair", 2, "--data", data, "--out", tmp_path / "whole")
+    assert told["digest"] == prune(model, made, Repair(), found).digest() != prune(model, made).digest()
 
 
 def test_json_of_the_other_verbs(folder, scores, tmp_path):
@@ -338,7 +361,9 @@ def test_choices_are_the_librarys(folder, data):
         return set(get_args(get_args(choice)[0]))
 
     assert words(cli.Method) == set(METHODS) and words(cli.Metric) == set(METRICS) and words(cli.Suite) == set(SUITES)
-    assert words(cli.Unit) == set(calibrate(load(folder), load_samples(data, n=1)).importance)
+    assert words(cli.Unit) == set(
+        calibrate(load(folder), load_samples(data, n=1), CalibrationSettings(balanced=True)).importance
+    )
     for style in words(cli.Style):
         for taylor in words(cli.Taylor):
             CalibrationSettings(style, taylor)

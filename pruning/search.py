@@ -1,0 +1,278 @@
+"""Which share of each layer goes, found by trying: layers, heads and neurons in one knapsack.
+
+Importance ranks the units of a layer well, and compares layers badly: how much of each layer can go is measured
+instead, on masks, as the divergence from the original on calibration answers; then shares are moved between layers
+for as long as that helps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from lvlm import LVLM, BadPlan, BadSamples
+from lvlm.encoding import IGNORED
+from lvlm.events import Progress, Report, silent
+from lvlm.head import head_of
+from lvlm.reshaped import kept_rows, shared_copy
+
+from .cost import decoder_inputs
+from .plan import Plan, plan_of
+from .scores import Importance, Scores
+from .solver import Budget, Choice
+
+BATCH = 16  # samples that compute at once
+LEVELS = (0.2, 0.4, 0.6, 0.8)  # shares of a layer's heads or neurons that are tried alone
+FINEST, COARSEST = 0.005, 0.03  # of the backbone: what one move takes from a layer and gives another
+
+
+@dataclass(frozen=True)
+class Search:
+    """How long to look. moves: tries to shift a share between layers; layers: whether whole ones may go."""
+
+    moves: int = 60
+    layers: bool = True
+    importance: str = "taylor"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.moves < 0:
+            raise BadPlan("A search makes no less than 0 moves.")
+
+
+class Trials:
+    """The original with some of it masked. A trial is (L, 2) whole numbers: heads (groups) and neurons that are gone
+    of each layer, the least important first; where all are, the layer adds nothing."""
+
+    def __init__(self, model: LVLM, importance: Importance, samples: Sequence):
+        self.network, self.anatomy, self.importance = shared_copy(model.network), model.anatomy, importance
+        self.head, self.gone = head_of(self.network), np.zeros((len(model.anatomy.layers), 2), dtype=int)
+        self.whole = np.array([(x.groups, x.neurons) for x in model.anatomy.layers])
+        self.device, self.batches = model.device, []
+        layers = zip(self.network.get_decoder().layers, model.anatomy.layers)
+        for index, (module, layer) in enumerate(layers):
+            for path in {x.path for x in layer.cuts if x.dim == 1}:
+                linear = module.get_submodule(path)
+                linear.register_forward_pre_hook(self._emptied(index, path))
+                linear.register_forward_hook(self._silenced(index, path))
+        for start in range(0, len(samples), BATCH):
+            batch = model.encode(samples[start : start + BATCH])
+            if batch.mask.shape[1] > model.context:
+                raise BadSamples(
+                    f"A sample is longer than the model's context of {model.context} tokens: leave it out."
+                )
+            wanted = batch.labels[:, 1:] != IGNORED
+            inputs = decoder_inputs(self.network, batch.inputs)
+            self.batches.append((inputs, wanted, self._logits(inputs, wanted).log_softmax(-1)))
+        if not sum(int(wanted.sum()) for _, wanted, _ in self.batches):
+            raise BadSamples("A search needs samples with answers: please choose ten to fifty.")
+
+    @torch.no_grad()
+    def loss(self, gone: np.ndarray) -> float:
+        """Mean KL divergence of the original's next-token distribution from the masked one's, on answer tokens."""
+        self.gone, total, count = gone, 0.0, 0
+        for inputs, wanted, said in self.batches:
+            found = self._logits(inputs, wanted).log_softmax(-1)
+            total += float((said.exp() * (said - found)).sum())
+            count += len(said)
+        return total / count
+
+    @torch.no_grad()
+    def _logits(self, inputs: dict, wanted: torch.Tensor) -> torch.Tensor:
+        hidden = self.network.get_decoder()(**{**inputs, "use_cache": False}).last_hidden_state
+        return self.head(hidden[:, :-1][wanted]).float()
+
+    def _kinds(self, index: int, path: str) -> list[int]:
+        kinds = {x.kind for x in self.anatomy.layers[index].cuts if x.path == path and x.dim == 1}
+        return [place for place, kind in enumerate(("heads", "neurons")) if kind in kinds]
+
+    def _emptied(self, index: int, path: str):
+        kinds, layer = self._kinds(index, path), self.anatomy.layers[index]
+
+        @lru_cache(maxsize=None)
+        def columns(gone: tuple[int, int]) -> torch.Tensor:
+            orders = (self.importance.order[0][index], self.importance.order[1][index])
+            kept = {k: np.sort(order[n:]) for k, order, n in zip(("heads", "neurons"), orders, gone)}
+            width = self.network.get_decoder().layers[index].get_submodule(path).in_features
+            goes = np.setdiff1d(np.arange(width), kept_rows(layer, path, 1, kept))
+            return torch.from_numpy(goes).to(self.device)
+
+        def hook(module, args):
+            gone = tuple(int(n) if place in kinds else 0 for place, n in enumerate(self.gone[index]))
+            return (args[0].index_fill(-1, columns(gone), 0),) if any(gone) else None
+
+        return hook
+
+    def _silenced(self, index: int, path: str):
+        kinds = self._kinds(index, path)
+
+        def hook(module, args, output):
+            all_gone = all(self.gone[index, place] >= self.whole[index, place] for place in kinds)
+            return torch.zeros_like(output) if all_gone else None
+
+        return hook
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way of thinning a layer: heads and neurons gone, what that saves, and what it is thought to cost."""
+
+    gone: tuple[int, int]
+    price: float
+    loss: float
+
+
+def search_plan(
+    model: LVLM, scores: Scores, samples: Sequence, ratio: float = 0.30, settings: Search = Search(),
+    report: Report = silent,
+) -> Plan:  # fmt: skip
+    """A plan whose shares per layer were searched for. samples: with answers, calibration's will do.
+
+    Raises BadPlan for a ratio that nothing reaches, BadSamples for samples without answers. Raising from `report` ends
+    it; the model stays as it is.
+    """
+    if not 0 <= ratio < 1:
+        raise BadPlan(f"The ratio must be at least 0 and below 1, not {ratio!r}.")
+    if settings.importance not in scores.importance:
+        raise BadPlan(f"These scores hold no {settings.importance!r} importance: please choose another.")
+    importance = scores.importance[settings.importance]
+    prices = Budget.of(scores.anatomy, scores.workload, "parameters")
+    target = ratio * prices.backbone
+    trials = Trials(model, importance, samples)
+    done, total = 0, len(trials.whole) * (2 * len(LEVELS) + settings.layers) + settings.moves
+
+    def tried(gone: np.ndarray) -> float:
+        nonlocal done
+        found, done = trials.loss(gone), done + 1
+        report(Progress("search", done, total, f"{done} of {total} ways tried"))
+        return found
+
+    gone = _knapsack([_options(i, trials.whole, prices, tried, settings.layers) for i in range(len(trials.whole))],
+                     trials.whole, prices, target)  # fmt: skip
+    gone, loss = _moved(gone, trials.whole, prices, target, tried, settings)
+    choice = _choice(scores, importance, gone, trials.whole)
+    missing = target - choice.removed(prices)
+    if missing > prices.neuron.max() + prices.group.max():
+        raise BadPlan(f"{ratio:.0%} of the backbone cannot be removed here: please ask for less.")
+    about = {
+        "metric": "parameters",
+        "importance": settings.importance,
+        "ranking": "search",
+        "loss": loss,
+        "moves": settings.moves,
+        "search_seed": settings.seed,
+        "search_ids": [str(x.id) for x in samples],
+    }
+    method = "both" if len(choice.layers) < len(trials.whole) else "widthwise"
+    return plan_of(scores, method, ratio, choice, about)
+
+
+def _options(layer: int, whole: np.ndarray, prices: Budget, tried, layers: bool) -> list[Option]:
+    """The lower convex hull of what a layer's removals save and cost, nothing removed first."""
+
+    def alone(heads: int, neurons: int) -> float:
+        gone = np.zeros_like(whole)
+        gone[layer] = heads, neurons
+        return tried(gone)
+
+    def curve(place: int) -> dict[int, float]:
+        counts = sorted({min(int(x * whole[layer, place]), whole[layer, place] - 1) for x in LEVELS} - {0})
+        return {0: 0.0} | {n: alone(n, 0) if place == 0 else alone(0, n) for n in counts}
+
+    heads, neurons = curve(0), curve(1)
+    found = [
+        Option((h, n), prices.group[layer] * h + prices.neuron[layer] * n, a + b)
+        for h, a in heads.items()
+        for n, b in neurons.items()
+    ]
+    if layers:
+        found.append(Option(tuple(map(int, whole[layer])), float(prices.layer[layer]), alone(*whole[layer])))
+    return _hull(found)
+
+
+def _hull(options: Sequence[Option]) -> list[Option]:
+    hull: list[Option] = []
+    for x in sorted(options, key=lambda o: (o.price, o.loss)):
+        if hull and x.price <= hull[-1].price:
+            continue
+        while len(hull) > 1 and _slope(hull[-2], x) <= _slope(hull[-2], hull[-1]):
+            hull.pop()
+        hull.append(x)
+    return hull
+
+
+def _slope(a: Option, b: Option) -> float:
+    return (b.loss - a.loss) / (b.price - a.price)
+
+
+def _knapsack(hulls: Sequence[Sequence[Option]], whole: np.ndarray, prices: Budget, target: float) -> np.ndarray:
+    """Steps along the layers' hulls, the cheapest loss per price first, until the target is met."""
+    steps = [(_slope(a, b), i, a, b) for i, hull in enumerate(hulls) for a, b in zip(hull, hull[1:])]
+    gone, saved, left = np.zeros_like(whole), 0.0, len(whole)
+    stopped: set[int] = set()
+    for _, i, a, b in sorted(steps, key=lambda x: (x[0], x[1])):
+        all_goes = tuple(b.gone) == tuple(whole[i])
+        if i in stopped or saved >= target:
+            continue
+        room = (target - saved) / (b.price - a.price)
+        if room < 1:
+            stopped.add(i)
+            if all_goes:  # too much: something smaller of another layer fits
+                continue
+            heads = int(a.gone[0] + room * (b.gone[0] - a.gone[0]) + 1e-9)
+            neurons = (target - saved + a.price - prices.group[i] * heads) / prices.neuron[i]  # for what heads miss
+            gone[i] = heads, np.clip(int(neurons), 0, whole[i, 1] - 1)
+            saved = target
+        elif all_goes and left == 1:
+            stopped.add(i)
+        else:
+            gone[i], saved, left = b.gone, saved + b.price - a.price, left - all_goes
+    return _filled(gone, whole, prices, target)
+
+
+def _saved(gone: np.ndarray, whole: np.ndarray, prices: Budget) -> float:
+    all_goes = (gone >= whole).all(1)
+    return float(np.where(all_goes, prices.layer, prices.group * gone[:, 0] + prices.neuron * gone[:, 1]).sum())
+
+
+def _filled(gone: np.ndarray, whole: np.ndarray, prices: Budget, target: float) -> np.ndarray:
+    """The same with as many more (or fewer) neurons as meet the target to a neuron, of all layers alike."""
+    gone = gone.copy()
+    for _ in range(8):
+        missing = target - _saved(gone, whole, prices)
+        here = (gone < whole).all(1)
+        room = np.where(here, whole[:, 1] - 1 - gone[:, 1] if missing > 0 else gone[:, 1], 0)
+        if abs(missing) < prices.neuron[here].min(initial=np.inf) or not room.any():
+            break
+        share = min(1.0, abs(missing) / float((prices.neuron * room).sum()))
+        change = np.floor(share * room + 1e-9).astype(int)
+        if not change.any():
+            change[int(np.argmax(room))] = 1
+        gone[:, 1] += np.sign(missing).astype(int) * change
+    return gone
+
+
+def _moved(gone, whole, prices, target, tried, settings: Search) -> tuple[np.ndarray, float]:
+    """Shares taken from one place and given to another, for as long as tries are left; what helps stays."""
+    chance = np.random.default_rng(settings.seed)
+    best = tried(gone) if settings.moves else float("nan")
+    for turn in range(1, settings.moves):
+        size = np.exp(chance.uniform(np.log(FINEST), np.log(COARSEST))) * prices.backbone
+        new, here = gone.copy(), np.flatnonzero((gone < whole).all(1))
+        for sign in (1, -1):
+            i, kind = int(chance.choice(here)), int(chance.random() < 0.5)
+            price = (prices.group, prices.neuron)[kind][i]
+            count = max(1, round(size / price))
+            new[i, kind] = np.clip(new[i, kind] + sign * count, 0, whole[i, kind] - 1)
+        new = _filled(new, whole, prices, target)
+        if (new != gone).any() and (found := tried(new)) < best:
+            gone, best = new, found
+    return gone, best
+
+
+def _choice(scores: Scores, importance: Importance, gone: np.ndarray, whole: np.ndarray) -> Choice:
+    everything = Choice.everything(scores.anatomy)
+    out = [i for i in range(len(whole)) if (gone[i] >= whole[i]).all()]
+    return replace(everything).without_layers(out).without(importance, gone[:, 0], gone[:, 1])

@@ -1,0 +1,167 @@
+"""Better choices of what goes: searched shares, rounds, and importance that weighs images and words alike."""
+
+import numpy as np
+import pytest
+
+from lvlm import BadPlan, BadSamples, Cancelled, Progress
+from lvlm.model import weights_digest
+from pruning import CalibrationSettings, Importance, Repair, calibrate, make_plan, prune
+from pruning.rounds import plan_in_rounds
+from pruning.search import Search, Trials, search_plan
+from samples import Sample, Turn
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.model("llama-gqa")
+
+
+@pytest.fixture(scope="module")
+def scores(model):
+    return calibrate(model, tiny.samples())
+
+
+def useless(family="llama-gqa", layer=1):
+    """A model of which one layer's MLP and all but one of its heads say nothing."""
+    model = tiny.model(family)
+    module, about = model.network.get_decoder().layers[layer], model.anatomy.layers[layer]
+    for cut in about.cuts:
+        if cut.dim == 1:
+            linear = module.get_submodule(cut.path)
+            linear.weight.data[:, cut.start + (cut.width if cut.kind == "heads" else 0) :] = 0
+            if linear.bias is not None and cut.kind == "neurons":
+                linear.bias.data.zero_()
+    model._digest = None
+    return model
+
+
+def test_a_trial_is_what_the_pruned_model_would_be(model, scores):
+    """The divergence that a mask gives is that of the model cut so, from the original, to rounding."""
+    samples = tiny.samples()
+    trials = Trials(model, scores.importance["taylor"], samples)
+    plan = make_plan(scores, "widthwise", 0.3)
+    gone = np.array([[x - len(h), y - len(n)] for (x, y), h, n in zip(plan.dense_shape, plan.heads, plan.neurons)])
+    cut = Trials(prune(model, plan), calibrate(prune(model, plan), samples).importance["taylor"], samples)
+    total = count = 0
+    for (_, _, wanted), (_, _, found) in zip(trials.batches, cut.batches):
+        total, count = total + float((wanted.exp() * (wanted - found)).sum()), count + len(wanted)
+    assert trials.loss(gone) == pytest.approx(total / count, rel=1e-3)
+    assert trials.loss(np.zeros_like(gone)) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_search_takes_what_says_nothing_first():
+    """Where one layer's MLP and most of its heads add nothing, a small target takes from that layer alone."""
+    model = useless()
+    plan = search_plan(model, calibrate(model, tiny.samples()), tiny.samples(), 0.08, Search(moves=0, layers=False))
+    touched = [i for i, (h, n) in enumerate(plan.dense_shape) if (len(plan.heads[i]), len(plan.neurons[i])) != (h, n)]
+    assert touched == [1]
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.2, 0.4])
+def test_a_search_meets_its_target(model, scores, ratio):
+    """To within a head and a neuron of a layer where no layer goes whole; the model is untouched."""
+    before = weights_digest(model.network)
+    plan = search_plan(model, scores, tiny.samples(), ratio, Search(moves=6, layers=False))
+    _, group, neuron = np.array(plan.unit_costs).T
+    assert abs(plan.achieved - ratio) <= (group.max() + neuron.max()) / scores.anatomy.parts.decoder
+    assert len(plan.layers) == len(plan.dense_shape) and weights_digest(model.network) == before
+    prune(model, plan)
+
+
+def test_moves_never_make_it_worse_and_repeat_themselves(model, scores):
+    """More moves end at a divergence that is no higher; the same seed gives the same plan."""
+    found = [search_plan(model, scores, tiny.samples(), 0.4, Search(moves=n)) for n in (1, 12, 12)]
+    assert found[1].settings["loss"] <= found[0].settings["loss"]
+    assert found[1].to_json() == found[2].to_json()
+
+
+def test_a_search_may_take_whole_layers():
+    """A layer that adds nothing goes as one where layers may go, and keeps a head and a neuron where they may not."""
+    model = useless()
+    for path in ("self_attn.o_proj", "mlp.down_proj"):
+        linear = model.network.get_decoder().layers[1].get_submodule(path)
+        for x in linear.parameters():
+            x.data.zero_()
+    model._digest = None
+    scores = calibrate(model, tiny.samples())
+    share = scores.anatomy.layers[1].parameters / scores.anatomy.parts.decoder
+    plan = search_plan(model, scores, tiny.samples(), share, Search(moves=0))
+    assert plan.method == "both" and plan.removed_layers == (1,)
+    assert search_plan(model, scores, tiny.samples(), share, Search(moves=0, layers=False)).removed_layers == ()
+
+
+def test_what_cannot_be_searched_is_refused(model, scores):
+    """Ratios, samples without answers, unknown importance, negative moves: a sentence each. Raising ends a search."""
+    mute = Sample("m", None, (Turn("a b", ""),), "test")
+    for arguments, words in (
+        ((tiny.samples(), 1.0), "below 1"),
+        ((tiny.samples(), 0.2, Search(importance="none")), "none"),
+    ):
+        with pytest.raises(BadPlan, match=words):
+            search_plan(model, scores, *arguments)
+    with pytest.raises(BadPlan, match="less than 0"):
+        Search(moves=-1)
+    with pytest.raises((BadSamples, BadPlan)):
+        search_plan(model, scores, [mute], 0.2)
+
+    def stop(event):
+        if isinstance(event, Progress) and event.done == 3:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        search_plan(model, scores, tiny.samples(), 0.2, report=stop)
+
+
+@pytest.mark.parametrize("method", ["widthwise", "layerwise"])
+def test_one_round_is_the_plan_itself(model, scores, method):
+    """With one round, what goes is what `make_plan` removes."""
+    once, plan = plan_in_rounds(model, tiny.samples(), 0.3, 1, method=method), make_plan(scores, method, 0.3)
+    assert once.layers == plan.layers and once.achieved == plan.achieved
+    for part in ("heads", "neurons"):
+        assert all(np.array_equal(a, b) for a, b in zip(getattr(once, part), getattr(plan, part)))
+
+
+def test_rounds_take_more_and_more_of_the_original(model):
+    """Each round's scores are of what is left; what went stays gone, and the target is met."""
+    few = plan_in_rounds(model, tiny.samples(), 0.4, 2, ranking="global", repair=Repair())
+    assert few.achieved == pytest.approx(0.4, abs=0.02) and few.settings["rounds"] == 2
+    half = plan_in_rounds(model, tiny.samples(), 0.2, 1, ranking="global")
+    for part in ("heads", "neurons"):
+        assert all(set(a) <= set(b) for a, b in zip(getattr(few, part), getattr(half, part)))
+    for wrong in ({"rounds": 0}, {"protect_first": 1}):
+        with pytest.raises(BadPlan):
+            plan_in_rounds(model, tiny.samples(), 0.3, **wrong)
+
+
+@pytest.mark.parametrize("family", ["llama-gqa", "phi3", "gemma2"])
+def test_what_units_do_to_images_and_words_adds_up(family):
+    """Image and text contributions of a sample are those of all its tokens: where one kind has no token, the other's
+    alone is |Σ w·g| of the projections; "balanced" gives either half of the whole."""
+    model = tiny.model(family)
+    scores = calibrate(model, tiny.samples(), CalibrationSettings(balanced=True))
+    found = scores.importance["balanced"]
+    assert sum(float(x.sum()) for part in (found.heads, found.neurons) for x in part) == pytest.approx(2)
+    words = [x for x in tiny.samples() if x.image is None] or [Sample("w", None, (Turn("a b c", "d"),), "test")]
+    mute = calibrate(model, words, CalibrationSettings(balanced=True)).importance
+    assert not any(x.any() for x in mute["image"].heads) and any(x.any() for x in mute["text"].heads)
+
+
+def test_checkpointing_counts_tokens_once(model):
+    """Recomputed layers add nothing twice."""
+    a, b = (
+        calibrate(model, tiny.samples(), CalibrationSettings(balanced=True, checkpointing=x)).importance["balanced"]
+        for x in (False, True)
+    )
+    for x, y in zip(a.heads + a.neurons, b.heads + b.neurons):
+        np.testing.assert_allclose(x, y, rtol=1e-4)
+
+
+def test_weighing_alike_is_by_shares():
+    """A measure a thousand times larger counts no more; one of zeros counts nothing."""
+    small = Importance((np.array([1.0, 3.0]),), (np.array([4.0]),))
+    large = Importance((np.array([1000.0, 1000.0]),), (np.array([2000.0]),))
+    none = Importance((np.zeros(2),), (np.zeros(1),))
+    both = small.balanced(large)
+    np.testing.assert_allclose(both.heads[0], [0.125 + 0.25, 0.375 + 0.25])
+    np.testing.assert_allclose(small.balanced(none).neurons[0], [0.5])
