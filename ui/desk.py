@@ -23,6 +23,8 @@ from ui.resting import Rest
 from ui.runs import Run
 from ui.shelf import Shared, Shelf
 from ui.talk import Exchange, How
+from ui.teaching import Teaching
+from ui.texts import LANGUAGES, preferred
 from ui.variants import ORIGINAL, Variant, Variants
 
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
@@ -50,6 +52,9 @@ class Desk:
     measuring: Measuring = field(default_factory=Measuring)
     picking: Picking = field(default_factory=Picking)
     keeping: Keeping = field(default_factory=Keeping)
+    teaching: Teaching = field(default_factory=Teaching)
+    language: str = "en"  # or "zh"
+    spoken: bool = False  # the language was chosen, by the browser or by hand
     image: object = None  # PIL, RGB: what is asked about
     questions: tuple[str, ...] = ()  # suggestions that fit the image
     greeted: bool = False  # the first example was laid out
@@ -124,6 +129,17 @@ class Desk:
             raise BadPlan(f"The share to remove is out of range: choose 0 to {MOST_RATIO:.0%}.")
         self.method, self.ratio, self.protect_first, self.protect_last = method, ratio, protect_first, protect_last
         self.replan()
+
+    def speak(self, language: str) -> None:
+        """Choose the language. Raises LVLMError for one that nothing is written in."""
+        if language not in LANGUAGES:
+            raise LVLMError(f"There is no language {language!r}: choose {' or '.join(LANGUAGES)}.")
+        self.language, self.spoken = language, True
+
+    def hear(self, accepted: str | None) -> None:
+        """Take the browser's language, unless one was chosen."""
+        if not self.spoken:
+            self.speak(preferred(accepted))
 
     def refuse(self, sentence: str) -> None:
         """Note why a wish was not granted; the page shows it."""

@@ -5,7 +5,7 @@ from functools import partial
 import gradio as gr
 
 from lvlm import LVLMError, load, memory
-from ui import cases, chat, heal, measure, prune, rail, reopening, sharing
+from ui import cases, chat, heal, language, learn, measure, prune, rail, reopening, sharing
 from ui.part import Part
 from ui.shelf import Shelf
 from ui.theme import CSS, head, theme
@@ -44,13 +44,14 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
     if memory_gib is not None:
         desks.budget.limit = round(memory_gib * 2**30)
     memory.keep_within(desks.budget.room)
-    with gr.Blocks(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
+    with language.Studio(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         address = gr.Textbox(visible=False)
         seen = gr.State(None)
         timer = gr.Timer(BUSY_SECONDS)
         with gr.Sidebar(width=300, elem_id="rail"):
             side, at_hand, clock = rail.build(desks, desk_key)
+            speech = language.build(desks, desk_key)
             shared = sharing.build(desks, desk_key)
         job = rail.build_job(desks, desk_key)
         with gr.Tabs(selected="prune", elem_id="tabs") as tabs:
@@ -64,6 +65,8 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
                 measure_tab = measure.build(desks, desk_key, tab)
             with gr.Tab("Cases", id="cases") as tab:
                 cases_tab = cases.build(desks, desk_key, tab, one_user)
+            with gr.Tab("Learn", id="learn"):
+                learn_tab, place = learn.build(desks, desk_key)
         gr.on(
             [to_chat.click, from_heal.click],
             lambda: gr.Tabs(selected="chat"),
@@ -75,6 +78,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         )
 
         parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
+        parts += [learn_tab, place, speech]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 
@@ -100,7 +104,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             the case that the address names."""
             case = request.query_params.get("case")
             if key:
-                desks.at(key)  # models that were put away come back
+                desks.at(key).hear(request.headers.get("accept-language"))  # models that were put away come back
             if case:
                 reopening.follow_link(desks.at(key), case)
             said, typed = sharing.arrive(desks, key, asked, model)
@@ -160,7 +164,8 @@ def launch(app: gr.Blocks, port: int | None, host: str, **options):
         server_name=host,
         server_port=port,
         theme=theme(),
-        css_paths=[CSS],
+        css_paths=[CSS, learn.CSS],
+        i18n=language.translations(),
         head=head(),
         ssr_mode=False,
         footer_links=["api", "settings"],
