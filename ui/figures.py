@@ -2,7 +2,7 @@
 Plotly figures; the sentences over them are in `ui.costs`. Colours and grounds as in `ui.plots`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from ui.plots import look
 from ui.words import VARIANT_COLOURS, percent, significant
 
 SYMBOLS = {"original": "circle", "pruned": "diamond", "recovered": "triangle-up", "int8": "square"}  # as the chips'
+FILLS = ("", "-open", "-open-dot", "-dot")  # of the first of a kind, the second …
 ZONES = (  # of the ratio in %, as under the slider
     (0, 30, "safe", "rgba(148, 163, 184, 0.10)"),
     (30, 50, "tipping", "rgba(242, 166, 90, 0.14)"),
@@ -220,14 +221,15 @@ def scores(rows: pd.DataFrame) -> go.Figure:
             x=[part["score"].min(), part["score"].max()], y=[tasks.index(task)] * 2, mode="lines", hoverinfo="skip",
             showlegend=False, line=dict(color="rgba(128, 138, 154, 0.45)", width=3),
         )  # fmt: skip
-    shift = _apart(rows["kind"])
-    for kind, part in rows.groupby("kind", sort=False):
+    kinds = dict(zip(rows["title"], rows["kind"], strict=True))
+    shift, marks = _apart(kinds), _marks(kinds)
+    for title, part in rows.groupby("title", sort=False):
         figure.add_scatter(
             x=part["score"],
-            y=[tasks.index(x) + shift[kind] for x in part["task"]],
-            name=part["title"].iloc[0],
+            y=[tasks.index(x) + shift[title] for x in part["task"]],
+            name=title,
             mode="markers",
-            marker=_mark(kind),
+            marker=marks[title],
             cliponaxis=False,
             hovertext=[
                 f"<b>{x.title}, {x.task}</b><br>{x.score:.1f}% right"
@@ -246,28 +248,29 @@ def scores(rows: pd.DataFrame) -> go.Figure:
 def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
     """What each variant keeps of the original's score, with its 95% interval, a row a group of questions.
 
-    kept: group → kind → (title, retention); in their order.
+    kept: group → title → (kind, retention); in their order.
     """
     groups = list(kept)
     figure = go.Figure()
-    shift = _apart([kind for part in kept.values() for kind in part])
-    for kind in shift:
-        found = [(i, *kept[group][kind]) for i, group in enumerate(groups) if kind in kept[group]]
+    kinds = {title: kind for part in kept.values() for title, (kind, _) in part.items()}
+    shift, marks = _apart(kinds), _marks(kinds)
+    for title, kind in kinds.items():
+        found = [(i, kept[group][title][1]) for i, group in enumerate(groups) if title in kept[group]]
         figure.add_scatter(
-            x=[x.percent for _, _, x in found],
-            y=[i + shift[kind] for i, _, _ in found],
-            name=found[0][1],
+            x=[x.percent for _, x in found],
+            y=[i + shift[title] for i, _ in found],
+            name=title,
             mode="markers",
-            marker=_mark(kind),
+            marker=marks[title],
             cliponaxis=False,
             error_x=dict(
-                array=[x.high - x.percent for _, _, x in found], arrayminus=[x.percent - x.low for _, _, x in found],
+                array=[x.high - x.percent for _, x in found], arrayminus=[x.percent - x.low for _, x in found],
                 thickness=1.6, width=4, color=VARIANT_COLOURS[kind],
             ),
             hovertext=[
                 f"<b>{title}, {groups[i]}</b><br>keeps {x.percent:.1f}% of the original's score "
                 f"(95%: {x.low:.1f} to {x.high:.1f}%)"
-                for i, title, x in found
+                for i, x in found
             ],
             hoverinfo="text",
         )  # fmt: skip
@@ -278,14 +281,23 @@ def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
     return _legend(figure, -0.15)
 
 
-def _apart(kinds: Sequence[str]) -> dict[str, float]:
-    """How far each kind's marks stand from the middle of their row, so that none hides another."""
-    kinds = list(dict.fromkeys(kinds))
-    return {kind: 0.18 * (i - (len(kinds) - 1) / 2) for i, kind in enumerate(kinds)}
+def _apart(titles: Iterable[str]) -> dict[str, float]:
+    """How far each variant's marks stand from the middle of their row, so that none hides another."""
+    titles = list(titles)
+    step = min(0.18, 0.6 / max(1, len(titles) - 1))
+    return {title: step * (i - (len(titles) - 1) / 2) for i, title in enumerate(titles)}
 
 
-def _mark(kind: str) -> dict:
-    return dict(symbol=SYMBOLS[kind], size=12, color=VARIANT_COLOURS[kind], line=dict(width=0))
+def _marks(kinds: dict[str, str]) -> dict[str, dict]:
+    """Title → its mark: a colour and a shape for each kind, filled otherwise for each further one of a kind."""
+    seen: dict[str, int] = {}
+    found = {}
+    for title, kind in kinds.items():
+        fill = FILLS[seen.get(kind, 0) % len(FILLS)]
+        seen[kind] = seen.get(kind, 0) + 1
+        line = dict(width=2 if "open" in fill else 0, color=VARIANT_COLOURS[kind])
+        found[title] = dict(symbol=SYMBOLS[kind] + fill, size=12, color=VARIANT_COLOURS[kind], line=line)
+    return found
 
 
 def _rows(figure: go.Figure, names: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def groups(heard: Sequence[Heard]) -> dict[str, np.ndarray]:
 
 
 def kept(heard: Sequence[Heard]) -> dict[str, dict[str, tuple[str, Retention]]]:
-    """Group of questions → kind → (title, what it keeps of the original's score); not where that is zero.
+    """Group of questions → title → (kind, what it keeps of the original's score); not where that is zero.
 
     A format's score is its share of right answers; every other group's is the mean over its tasks, as AVG is.
     """
@@ -85,7 +85,7 @@ def kept(heard: Sequence[Heard]) -> dict[str, dict[str, tuple[str, Retention]]]:
             continue
         tasks = np.zeros(mine.sum(), int) if name in FORMATS else first.tasks[mine]
         found[name] = {
-            x.kind: (x.title, statistics.retention(x.right[mine], first.right[mine], tasks)) for x in heard[1:]
+            x.title: (x.kind, statistics.retention(x.right[mine], first.right[mine], tasks)) for x in heard[1:]
         }
     return found
 
@@ -165,19 +165,19 @@ def significance(x: Heard, first: Heard) -> str:
 
 def table(heard: Sequence[Heard]) -> pd.DataFrame:
     """Right answers in %, a row a task, then formats and demands; a column a variant, and each one's change."""
-    wide = rows(heard).pivot(index="task", columns="kind", values="score")
+    wide = rows(heard).pivot(index="task", columns="title", values="score")
     wide = wide.loc[[AVERAGE, *heard[0].report.scores]]
     for name, mine in groups(heard).items():
         if mine.all():
             continue
         for x in heard:
             score = x.report.by_format()[name] if name in FORMATS else _mean_over_tasks(x, mine)
-            wide.loc[name, x.kind] = 100 * score
+            wide.loc[name, x.title] = 100 * score
     found = pd.DataFrame({"questions about": wide.index})
     for x in heard:
-        found[x.title] = wide[x.kind].to_numpy().round(1)
+        found[x.title] = wide[x.title].to_numpy().round(1)
     for x in heard[1:]:
-        found[f"{x.title}: change"] = (wide[x.kind] - wide["original"]).to_numpy().round(1)
+        found[f"{x.title}: change"] = (wide[x.title] - wide[heard[0].title]).to_numpy().round(1)
     return found
 
 

@@ -50,7 +50,7 @@ def test_what_is_kept_is_the_ratio_of_scores(both):
         ("free", first.by_format()["free"], second.by_format()["free"]),
         ("reasoning", first.by_demand()["reasoning"], second.by_demand()["reasoning"]),
     ):
-        share = kept[group]["pruned"][1]
+        share = kept[group]["Pruned"][1]
         assert share.percent == pytest.approx(100 * b / a) and share.low <= share.percent <= share.high
     json.loads(figures.retained(kept).to_json())
 
@@ -100,6 +100,22 @@ def test_the_table_has_every_group_once(both):
     table = heard.table(both)
     assert table["questions about"].is_unique and {"free", "reasoning"} <= set(table["questions about"])
     assert (table["Pruned: change"] - (table["Pruned"] - table["Original"])).abs().max() < 0.11
+
+
+def test_several_of_a_kind_are_told_apart():
+    """Two pruned models have a mark, a row of what is kept and a column each."""
+    three = [
+        Heard("original", "A", told("aaaa")),
+        Heard("pruned", "B", told("aaba")),
+        Heard("pruned", "C", told("bbba")),
+    ]
+    kept = heard.kept(three)
+    assert [x.percent for _, x in kept["all (AVG-%)"].values()] == [75, 25]
+    for figure in (figures.scores(heard.rows(three)), figures.retained(kept)):
+        marks = [x for x in figure.data if x.mode == "markers" and x.name in "BC"]
+        assert len({x.marker.symbol for x in marks}) == 2 and not set(marks[0].y) & set(marks[1].y)
+    table = heard.table(three).set_index("questions about")
+    assert (table.loc[AVERAGE, "B"], table.loc[AVERAGE, "C: change"]) == (75, -75)
 
 
 def test_answers_cannot_inject_markup():
