@@ -23,3 +23,16 @@ class Dial(gr.Slider):
 
     def preprocess(self, payload):
         return payload
+
+
+class Choice(gr.Radio):
+    """A radio group whose choices change while the page is open: who calls the API never saw them drawn. What is no
+    choice is refused by whoever takes it."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        return payload
+
+    def api_info(self) -> dict:
+        return {"type": "string"}

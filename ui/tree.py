@@ -5,6 +5,7 @@ in 8 bits, save it, drop it.
 import gradio as gr
 
 from ui import words
+from ui.inputs import Choice
 from ui.part import Part, Start
 from ui.variants import ORIGINAL, Variant
 from ui.workspace import Desk, Desks
@@ -19,7 +20,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     gr.HTML('<h4 class="rail-title" id="at-hand">At hand</h4>')
     with gr.Column(elem_id="tree", min_width=200):
         nothing = gr.HTML()
-        tree = gr.Radio([], label="Models at hand", show_label=False, container=False, elem_id="variants")
+        tree = Choice([], label="Models at hand", show_label=False, container=False, elem_id="variants")
         with gr.Column(visible=False, elem_id="variant", min_width=200) as about:
             name = gr.Textbox(label="Name (Enter renames)", max_lines=1, elem_id="variant-name", container=False)
             with gr.Row(elem_classes="tight"):

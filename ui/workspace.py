@@ -2,6 +2,7 @@
 is freed; together they stay within a memory budget. Knows nothing of Gradio.
 """
 
+import asyncio
 import threading
 import time
 
@@ -14,6 +15,15 @@ __all__ = ["DEFAULT_RATIO", "DEFAULT_SAMPLES", "MOST_RATIO", "MOST_SAMPLES", "De
 
 IDLE_SECONDS = 3600  # a desk whose page has not been heard of for this long is cleared
 RETURN_SECONDS = 10.0  # for which somebody who comes back waits for the models; then the job is to be seen
+
+
+def _in_event_loop() -> bool:
+    """Whether waiting here would stop everybody: such callers await the desk's job themselves."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class Desks:
@@ -31,7 +41,8 @@ class Desks:
             if desk.resting is None:
                 return desk
             job = desk.job if desk.busy else resting.bring_back(desk)
-        job.thread.join(RETURN_SECONDS)
+        if not _in_event_loop():
+            job.thread.join(RETURN_SECONDS)
         return desk
 
     def peek(self, key: str) -> Desk:
@@ -48,6 +59,11 @@ class Desks:
         for other in left:
             other.close()
         return desk
+
+    def knows(self, key: str) -> bool:
+        """Whether there is a desk of this key."""
+        with self._lock:
+            return key in self._desks
 
     def _all(self) -> list[Desk]:
         with self._lock:
