@@ -28,7 +28,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
     with gr.Walkthrough(selected=1, elem_id="tour") as walk:
         for number in range(1, STEPS + 1):
             with gr.Step(text(f"{number}.title"), id=number, elem_id=f"tour-{number}") as opened:
-                stop = _stop(number, desks)
+                stop = stop_of(number, desks)
                 with gr.Row(elem_classes="tour-moves"):
                     back = gr.Button("← Back", size="sm", visible=number > 1, elem_id=f"tour-back-{number}")
                     on = gr.Button(
@@ -64,7 +64,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
     return Part(outputs, draw, [y for x in stops for y in x.starts], state), place
 
 
-def _stop(number: int, desks: Desks) -> Stop:
+def stop_of(number: int, desks: Desks) -> Stop:
     """The step of this number, built where it stands."""
     alone = {1: inside.units, 2: inside.dependencies, 3: inside.influence, 5: inside.shock, 7: outside.cliff,
              8: outside.paradigms}  # fmt: skip

@@ -6,6 +6,8 @@ Knows nothing of Gradio: plain values in, text out. Whatever may hold a person's
 from html import escape
 from math import floor, isfinite, log10
 
+from ui.glossary import mark
+
 VARIANT_COLOURS = {"original": "#64748b", "pruned": "#ea7317", "recovered": "#16a34a", "int8": "#8b5cf6"}
 
 
@@ -110,4 +112,4 @@ def notice(text: str, kind: str = "info") -> str:
 def heading(finding: str, how_to_read: str, scale: bool = False) -> str:
     """A figure's title, which states what it shows, over a line on how to read it and, for maps, the colour scale."""
     legend = '<span class="scale">goes first<i></i>keeps</span>' if scale else ""
-    return f'<div class="finding"><h3>{escape(finding)}</h3><p>{escape(how_to_read)} {legend}</p></div>'
+    return f'<div class="finding"><h3>{escape(finding)}</h3><p>{mark(escape(how_to_read))} {legend}</p></div>'
