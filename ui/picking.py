@@ -41,6 +41,7 @@ class Picking:
     pinned: tuple[Unit, ...] = ()
     forced: tuple[Unit, ...] = ()
     budget: tuple[str, float] | None = None  # (a unit of pruning.budget.UNITS, at most), instead of a ratio
+    typed: str = "memory"  # what the next budget is for
     kept: Plan | None = None  # laid under the plan at hand
     trial: Trial | None = None
     version: int = 0

@@ -121,10 +121,9 @@ def compared(noun: str, both: float, this: float, kept: float, said=lambda x: f"
     """What two plans have in common, in one sentence."""
     if not this and not kept:
         return f"Both plans remove the same {noun}"
-    if not both:
-        return f"The plans share no {noun}: {said(this)} go only now, {said(kept)} only in the kept plan"
-    many = f"{noun} go" if both != 1 else f"{noun[:-1]} goes"
-    return f"{said(both)} {many} in both plans, {said(this)} only now, {said(kept)} only in the kept one"
+    many = f"{noun[:-1]} goes" if both == 1 else f"{noun} go"
+    alone = [f"{said(x)} {where}" for x, where in ((this, "only now"), (kept, "only in the kept one")) if x]
+    return ", ".join([f"{said(both) if both else 'No'} {many} in both plans", *alone])
 
 
 def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -220,7 +219,7 @@ def heads(
     found = fates(gone, None if other is None else _goes(scores, other))
     for what_goes, symbol in CROSSES.items() if other is not None else {GOES: CROSSES[BOTH]}.items():
         ys, xs = np.nonzero(found == what_goes)
-        marker = dict(symbol=symbol, size=7, line=dict(width=1.6, color=GONE))
+        marker = dict(symbol=symbol, size=8, line=dict(width=1.8, color=GONE))
         traces.append(dots(xs, ys, marker, name=what_goes))
     traces += pins(marks, lambda x: (-0.5 if x.head is None else x.head, x.layer))
     unit, shapes, columns = marks.unit, [], values.shape[1]

@@ -119,7 +119,6 @@ def _table(heads: tuple[str, str], rows: list[tuple]) -> str:
 def beside(kept: Plan, plan: Plan, costs: tuple[Forecast, Forecast], shared: Overlap) -> str:
     """A kept plan and the one at hand: how much of what goes is the same, and what each costs."""
     rows = [
-        ("Removed of the language model", words.percent, kept.achieved, plan.achieved),
         ("Parameters", words.count, *(x.parameters for x in costs)),
         ("Memory of the weights", words.memory, *(x.memory for x in costs)),
         ("Memory in 8 bits", words.memory, *(x.int8 for x in costs)),
@@ -128,7 +127,7 @@ def beside(kept: Plan, plan: Plan, costs: tuple[Forecast, Forecast], shared: Ove
         ("A further word (predicted)", words.duration, *(x.token for x in costs)),
     ]
     heads = tuple(
-        f'<span class="stroke">{mark}</span> {name}<br><small>{words.percent(x.ratio or 0)} {x.method}</small>'
+        f'<span class="stroke">{mark}</span> {name}<br><small>{words.percent(x.achieved)} {x.method}</small>'
         for mark, name, x in (("╲", "kept", kept), ("╱", "now", plan))
     )
     finding = f"The two plans agree on {words.percent(round(shared.share, 3))} of what either removes"

@@ -55,7 +55,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
                             scale=3,
                             elem_id="budget-unit",
                         )
-                        most = gr.Number(None, label="At most", minimum=0, min_width=90, scale=2, elem_id="budget")
+                        most = gr.Number(None, label="At most", min_width=90, scale=2, elem_id="budget")
                     fit = gr.Button("Find the share that fits", size="sm", elem_id="fit")
                 with gr.Accordion("More: protected layers, calibration", open=False):
                     with gr.Row():
@@ -134,8 +134,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
     studio.wire(desks, desk_key, drawn, draw_drawn)
 
     def budget_unit(key: str, unit: str):
-        name = predicted.scale(unit, _whole(desks.at(key), unit))[1]
-        return gr.Number(None, label=f"At most ({name})")
+        desk = desks.at(key)
+        desk.picking.typed = unit
+        return gr.Number(None, label=_at_most(desk))
 
     unit.input(
         budget_unit, [desk_key, unit], most, queue=False, show_progress="hidden", api_visibility="private"
@@ -144,6 +145,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
     def start_fitting(key: str, unit: str, most: float):
         """Find the least share whose model fits a budget, in the unit that the label names (MiB, M, GFLOPs, ms)."""
         desk = desks.at(key)
+        desk.picking.typed = unit
         factor = predicted.scale(unit, _whole(desk, unit))[0]
         picking.limit(desk, unit, most * factor if isinstance(most, int | float) else most)
 
@@ -156,18 +158,17 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         desks.at(key).prune()
 
     def draw(desk: Desk) -> list:
-        budget = desk.picking.budget
-        chosen = budget[0] if budget else "memory"
-        factor, name = predicted.scale(chosen, _whole(desk, chosen))
-        typed = dict(value=round(budget[1] / factor, 3)) if budget and isinstance(budget[1], int | float) else {}
+        here, typed = desk.picking, {}
+        if here.budget and here.budget[0] == here.typed and isinstance(here.budget[1], int | float):
+            typed = dict(value=round(here.budget[1] / predicted.scale(here.typed, _whole(desk, here.typed))[0], 3))
         return [
             desk.method,
             desk.protect_first,
             desk.protect_last,
             desk.samples,
             gr.Button(interactive=desk.scores is not None),
-            gr.Dropdown(value=chosen) if budget else gr.skip(),
-            gr.Number(label=f"At most ({name})", **typed) if budget else gr.skip(),
+            here.typed,
+            gr.Number(label=_at_most(desk), **typed),
             gr.Button(interactive=desk.scores is not None and not desk.busy),
             predicted.result(desk.pruned, _foretold(desk)),
             gr.Button(visible=desk.pruned is not None),
@@ -185,6 +186,11 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
 
 def _percents(desk: Desk) -> float:
     return round(100 * desk.ratio, 1)
+
+
+def _at_most(desk: Desk) -> str:
+    """The label of the number: a budget's unit as it is typed."""
+    return f"At most ({predicted.scale(desk.picking.typed, _whole(desk, desk.picking.typed))[1]})"
 
 
 def _whole(desk: Desk, unit: str) -> float | None:

@@ -63,4 +63,4 @@ def spread_finding(scores: Sequence[np.ndarray], kept: Kept, layer: int | None) 
     rows = [_relative(row) for i, row in enumerate(scores) if layer in (None, i)]
     share = float(np.mean(np.concatenate(rows) < 0.5))
     where = "All layers" if layer is None else f"Layer {layer}"
-    return f"{where}: {percent(round(share, 2))} of the neurons matter less than half as much as the mean one"
+    return f"{where}: {percent(round(share, 2))} of the neurons matter less than half the mean"

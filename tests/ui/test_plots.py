@@ -173,13 +173,17 @@ def test_a_histogram_counts_every_neuron_once(rows):
         (bars.network_finding(1000, 1000), "All 1.00k parameters of the decoder layers stay"),
         (
             bars.network_finding(1000, 1, (10_000, 0, 2)),
-            "10.0k parameters go in both plans, 0 only now, 2.00 only in the kept one",
+            "10.0k parameters go in both plans, 2.00 only in the kept one",
         ),
         (
             bars.influence_finding(np.ones(4), (1, 2), (2, 3)),
             "1 layer goes in both plans, 1 only now, 1 only in the kept one",
         ),
         (plots.heads_finding([np.ones(3)], [[0]], [[0]]), "Both plans remove the same heads"),
+        (
+            plots.heads_finding([np.ones(3)], [[0, 1]], [[1, 2]]),
+            "No heads go in both plans, 1 only now, 1 only in the kept one",
+        ),
     ],
 )
 def test_titles_state_the_finding(sentence, text):
