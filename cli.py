@@ -105,6 +105,8 @@ def plan(
     protect: Annotated[list[int] | None, typer.Option(metavar="LAYER", help="Keep it whole; may be repeated.")] = None,
     protect_first: Annotated[int, typer.Option(min=0, help="Keep so many first layers whole.")] = 0,
     protect_last: Annotated[int, typer.Option(min=0, help="Keep so many last layers whole.")] = 0,
+    pin: Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Never prune layer 3, or its head: 3.2.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Force it out, whatever the scores.")] = None,
     contiguous: Annotated[bool, typer.Option("--contiguous", help="Layers go as one block.")] = False,
     round_to: Annotated[int, typer.Option(min=1, help="Keep neurons in multiples of this.")] = 1,
     depth_share: Annotated[float, typer.Option(min=0, max=1, help="Of `both`: the layers' part.")] = 0.5,
@@ -113,6 +115,7 @@ def plan(
 ) -> None:
     """Decide from SCORES what goes. Writes the plan; no model runs."""
     from pruning import Scores, make_plan, published_plan
+    from pruning.wishes import Unit as Part
 
     given = {x for x in ctx.params if ctx.get_parameter_source(x).name == "COMMANDLINE"}
     if {"ratio", "budget"} <= given:
@@ -128,6 +131,7 @@ def plan(
             known, method, ratio, metric=metric, budget=budget, importance=importance, ranking=ranking,
             protect=protect or (), protect_first=protect_first, protect_last=protect_last, contiguous=contiguous,
             round_to=round_to, depth_share=depth_share,
+            pinned=[Part.parse(x) for x in pin or ()], forced=[Part.parse(x) for x in drop or ()],
         )  # fmt: skip
     write_plan(made, out, as_json)
 

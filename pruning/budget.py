@@ -63,7 +63,7 @@ def fit(scores: Scores, unit: str, most: float, pace: Pace | None = None, *, lar
     plans: dict[int, Plan] = {}
 
     def cost(step: int) -> float:
-        plans[step] = make_plan(scores, ratio=step * STEP, **options)
+        plans[step] = make_plan(scores, ratio=round(step * STEP, 3), **options)
         return getattr(forecast(scores, plans[step], pace), unit)
 
     if cost(0) <= most:

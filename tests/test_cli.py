@@ -23,6 +23,7 @@ from pruning import (
     Repair,
     Scores,
     Search,
+    Unit,
     calibrate,
     make_plan,
     prune,
@@ -125,6 +126,9 @@ PLANS = {
     "--budget 50000": {"budget": 50000.0},
     "--ratio 0.2 --metric flops --ranking global": {"ratio": 0.2, "metric": "flops", "ranking": "global"},
     "--ratio 0.1 --protect 1 --protect 2 --round-to 8": {"ratio": 0.1, "protect": (1, 2), "round_to": 8},
+    "--ratio 0.2 --pin 1 --pin 2.1 --drop 0.1": {
+        "ratio": 0.2, "pinned": [Unit(1), Unit(2, 1)], "forced": [Unit(0, 1)],
+    },  # fmt: skip
     "--ratio 0.1 --protect-first 1 --protect-last 2": {"ratio": 0.1, "protect_first": 1, "protect_last": 2},
 }
 
