@@ -8,6 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ui import texts, words
+from ui.figure import figure as plot
 from ui.glossary import mark
 from ui.inputs import Dial
 from ui.language import text
@@ -62,8 +63,23 @@ def tried(number: int) -> None:
     gr.Markdown(text(f"{number}.try"), elem_classes="try")
 
 
+FIGURES = {  # what a screen reader calls them
+    "units": "Where a head or neuron writes",
+    "group": "The rows and columns that go together",
+    "influence": "Block influence, token by token",
+    "taylor": "Taylor's estimate and the real change of the loss",
+    "gap": "Hidden states behind a gap",
+    "projector": "Right answers before and after training the projector",
+    "cliff": "What is kept of the original's score",
+    "layerwise": "What goes layerwise",
+    "widthwise": "What goes widthwise",
+    "int8": "Memory in full and in 8 bits",
+    "advisor": "The evidence for the proposal",
+}
+
+
 def figure(name: str) -> gr.Plot:
-    return gr.Plot(show_label=False, container=False, elem_id=f"plot-tour-{name}", elem_classes="figure")
+    return plot(f"tour-{name}", FIGURES[name])
 
 
 def picture(name: str) -> gr.Dropdown:
