@@ -16,7 +16,7 @@ from ui.part import Part, Start, whole
 from ui.voting import VOTES, Voting
 from ui.workspace import Desk, Desks
 
-WRITERS = {"csv": as_csv, "jsonl": as_jsonl, "html": as_html}
+WRITERS = {"csv": as_csv, "jsonl": as_jsonl}  # beside HTML, which links to the app
 PRESS_FILE = "() => document.querySelector('#case-file a, #case-file button, a#case-file, button#case-file')?.click()"
 
 
@@ -184,10 +184,12 @@ def _voter(outcome: str) -> Callable[[Desk], None]:
 
 
 def _exporter(desks: Desks, kind: str, whose: Callable) -> Callable:
-    def export(key: str) -> str:
+    def export(key: str, request: gr.Request) -> str:
         desk = desks.at(key)
         found = casefile.book().find(desk.keeping.which, whose(desk))
-        return written(WRITERS[kind](found), f"cases.{kind}")
+        here = request.headers.get("referer", "").partition("?")[0]  # where each case can be opened again
+        text = as_html(found, here) if kind == "html" else WRITERS[kind](found)
+        return written(text, f"cases.{kind}")
 
     export.__name__ = f"export_cases_{kind}"
     export.__doc__ = f"All cases that the filter lets through, as {EXPORTS[kind]}."

@@ -144,8 +144,12 @@ def start(desk):
 
 def picture(desk, place: int):
     """The image of a question, drawn anew; None for a question about none."""
-    wish = desk.keeping.hunting
-    return suite_of(wish.suite).samples(wish.per_task, QUESTIONS_SEED, (place,))[place][1].image
+    return _picture(desk.keeping.hunting.suite, desk.keeping.hunting.per_task, place)
+
+
+@lru_cache(maxsize=64)  # a page draws the same one again and again
+def _picture(suite: str, per_task: int, place: int):
+    return suite_of(suite).samples(per_task, QUESTIONS_SEED, (place,))[place][1].image
 
 
 def keep(desk, place: int) -> Case:

@@ -138,7 +138,7 @@ def _chosen(desk: Desk) -> Case | None:
         return None
 
 
-WIDTHS = ["44px", "220px", "104px", "180px", "80px", "220px"]
+WIDTHS = ["48px", "290px", "120px", "190px", "100px", "290px"]
 
 
 def _rows(cases: list[Case]) -> pd.DataFrame:

@@ -109,7 +109,7 @@ def _score(standings: list[Standing]) -> str:
     method = "Wilson's" if len(standings) == 2 else "Bradley–Terry's"
     return (
         f'<div class="result"><p class="done">{words.escape(finding(standings))}</p><table><thead><tr><th></th>'
-        f"<th>won</th><th>lost</th><th>equal</th><th>both bad</th><th>{words.escape(of)}</th></tr></thead>"
+        f"<th>{words.escape(of)}</th><th>won</th><th>lost</th><th>equal</th><th>both bad</th></tr></thead>"
         f"<tbody>{body}</tbody></table><p class='quiet'>{total} vote{'s' * (total != 1)}; equal and both bad count half. "
         f"In brackets and as a bar: {method} 95% interval.</p></div>"
     )
@@ -124,6 +124,6 @@ def _row(x: Standing) -> str:
             f'<b style="left:{100 * x.chance:.1f}%"></b></div>'
         )
     return (
-        f"<tr><th>{words.chip(x.contender.kind, x.contender.title)}</th><td>{x.wins}</td><td>{x.losses}</td>"
-        f"<td>{x.ties}</td><td>{x.both_bad}</td><td>{chance}</td></tr>"
+        f"<tr><th>{words.chip(x.contender.kind, x.contender.title)}</th><td>{chance}</td><td>{x.wins}</td>"
+        f"<td>{x.losses}</td><td>{x.ties}</td><td>{x.both_bad}</td></tr>"
     )

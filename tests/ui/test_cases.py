@@ -2,6 +2,7 @@
 
 import json
 
+import gradio as gr
 import pytest
 
 from evaluation.cases import BadCase, Filter, Said
@@ -15,7 +16,18 @@ from samples import Sample, Turn
 from tests import tiny
 from tests.ui import made_up
 from tests.ui.conftest import wait
-from ui import blind, casefile, cases, hunted, hunting, keeping, kept, measuring, reopening, voting
+from ui import (
+    blind,
+    casefile,
+    cases,
+    hunted,
+    hunting,
+    keeping,
+    kept,
+    measuring,
+    reopening,
+    voting,
+)
 from ui.hunted import Catch
 
 HOW = {"max_new_tokens": 6, "temperature": 0.7, "seed": 3}
@@ -303,6 +315,39 @@ def test_the_sentence_over_the_score_claims_no_more_than_the_interval():
 # --- the page ---
 
 
+def test_the_tab_draws_what_it_promises(desk, desks, drawn_questions):
+    """One value an output: before anybody looks, with nothing kept, with a case, opened again, hunted and voted on; and
+    for another session that looks at a case by its link."""
+    with gr.Blocks():
+        part = cases.build(desks, gr.Textbox(), gr.Tab())
+    other = desks.at("b")
+
+    def drawn(at) -> list:
+        found = part.draw(at)
+        assert len(found) == len(part.outputs)
+        return found
+
+    drawn(other)
+    assert drawn(desk)[0] == gr.skip()
+    desk.keeping.opened = other.keeping.opened = True
+    before = part.state(desk)
+    assert "Nothing is kept yet" in str(drawn(desk))
+    case = keeping.keep_talk(desk)
+    assert part.state(desk) != before and "How many apples?" in str(drawn(desk))
+    wait(reopening.reopen(desk, case.id))
+    assert "every answer is the same" in str(drawn(desk))
+    desk.keeping.hunting.set("hand", "paper", "scenes", 1)
+    desk.variants.get("original").measured[("scenes", 1)] = answers("y")
+    desk.pruned.measured[("scenes", 1)] = answers("n")
+    assert "9 of 9 right answers break" in str(drawn(desk))
+    wait(blind.start(desk))
+    blind.vote(desk, "left")
+    assert "1 vote" in str(drawn(desk))
+    wait(other.open("one"))
+    other.keeping.chosen = case.id
+    assert "another session" in str(drawn(other)) and "Nothing is kept yet" in str(drawn(other))
+
+
 def test_what_people_and_models_write_is_text(desk):
     """No markup of a question, an answer or a note reaches the page."""
     nasty = "<img src=x onerror=alert(1)>"
@@ -324,10 +369,14 @@ def test_the_filters_words_become_a_filter(desk):
 
 
 def test_exports_hold_what_the_filter_lets_through(desk, desks):
-    """All three kinds are files with this session's cases and nobody else's."""
+    """All three kinds are files with this session's cases and nobody else's; the page links to where it came from."""
     case = keeping.keep_talk(desk)
-    for kind in cases.WRITERS:
+    asked = gr.Request(headers={"referer": "http://here:1/?case=other"})
+    files = {}
+    for kind in kept.EXPORTS:
         export = cases._exporter(desks, kind, casefile.owner)
-        text = open(export("a"), encoding="utf-8").read()
-        assert case.id in text and case.id not in open(export("b"), encoding="utf-8").read()
-    assert from_jsonl(open(cases._exporter(desks, "jsonl", casefile.owner)("a"), encoding="utf-8").read()) == [case]
+        with open(export("a", asked), encoding="utf-8") as mine, open(export("b", asked), encoding="utf-8") as theirs:
+            files[kind] = mine.read()
+            assert case.id in files[kind] and case.id not in theirs.read()
+    assert from_jsonl(files["jsonl"]) == [case]
+    assert f'href="http://here:1/?case={case.id}"' in files["html"]
