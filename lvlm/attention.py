@@ -17,7 +17,7 @@ from .forcing import continued
 
 
 class _Watch(TorchFunctionMode):
-    """Notes what the last token attends to in each decoder layer. Of this thread alone; results are left as they are."""
+    """Notes what the last token attends to in each decoder layer. Of this thread alone; results stay as they are."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which part of the picture each image token stands for: a grid over a part of it, as the family's processor cuts it."""
+"""Which part of the picture each image token stands for: a grid over a part of it, as its processor cuts it."""
 
 from dataclasses import dataclass
 from math import isqrt

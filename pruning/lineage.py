@@ -21,7 +21,9 @@ def descent(model: LVLM) -> tuple[Descent, ...]:
         return tuple(Descent(i, tuple(range(x.n_heads))) for i, x in enumerate(layers))
     found = [(i, list(range(groups))) for i, (groups, _) in enumerate(cuts[0]["dense_shape"])]
     for cut in cuts:  # each counts in the layers and groups that the one before it left
-        found = [(found[i][0], [found[i][1][g] for g in kept]) for i, kept in zip(cut["layers"], cut["heads"], strict=True)]
+        found = [
+            (found[i][0], [found[i][1][g] for g in kept]) for i, kept in zip(cut["layers"], cut["heads"], strict=True)
+        ]
     made = []
     for (layer, groups), now in zip(found, layers, strict=True):
         per = now.heads_per_group

@@ -1,4 +1,4 @@
-"""Under the panes of the Chat tab: one answer word by word beside the reference model, and where both look for a word."""
+"""Under the panes of the Chat tab: one answer word by word beside the reference model, and where both look."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import gradio as gr
 from lvlm.errors import LVLMError
 from pruning.lineage import descent
 from ui import divergence, gaze, looking, panes, words
+from ui.figure import figure
 from ui.jobs import Job
 from ui.variants import Variant
 from ui.workspace import Desk, Desks
@@ -15,8 +16,8 @@ from ui.workspace import Desk, Desks
 MEAN = "mean"
 MEASURES = [("how likely to the reference", "probability"), ("how far the two part", "kl")]
 ABOUT_GAZE = (
-    "Attention from the place where the word is chosen to each patch of the picture. Clear: most of it, dark: hardly any; "
-    "both pictures on one scale. Layers and heads keep the numbers that they had before anything was cut."
+    "Attention from the place where the word is chosen to each patch of the picture. Clear: most of it, dark: hardly "
+    "any; both pictures on one scale. Layers and heads keep the numbers that they had before anything was cut."
 )
 
 
@@ -62,7 +63,7 @@ class Compared:
         found, by = pair.divergence, desk.looking.by
         one, other = pair.reference.title, pair.other.title
         choices = [(x.title, x.variant) for x in pair.choices]
-        title = f"What would {one} have said?" if found is None else divergence.told(found, one, other)
+        title, apart = (f"What would {one} have said?", "") if found is None else divergence.told(found, one, other)
         running = table = ""
         if found is not None:
             at = looking.token_of(desk, pair)
@@ -74,7 +75,7 @@ class Compared:
         )
         return [
             gr.Column(visible=True),
-            words.heading(title, note),
+            words.heading(title, f"{note} {apart}"),
             gr.Radio(choices, value=pair.answer.variant, visible=len(choices) > 1),
             gr.Radio(value=by, visible=found is not None),
             gr.Button(visible=found is None, interactive=not desk.looking.busy),
@@ -195,14 +196,7 @@ class Compared:
 def _eye(side: str) -> Eye:
     with gr.Column(min_width=280):
         head = gr.HTML(elem_id=f"gaze-{side}")
-        plot = gr.Plot(
-            label=f"Where the {side} model looks",
-            show_label=False,
-            container=False,
-            visible=False,
-            elem_classes="figure",
-            elem_id=f"plot-gaze-{side}",
-        )
+        plot = figure(f"gaze-{side}", f"Where the {side} model looks")
     return Eye(head, plot)
 
 
@@ -219,8 +213,8 @@ def _seen(desk: Desk, variant: Variant, weights, most: float) -> list:
         note = "This model cuts pictures into parts whose order is not known here: only the sum can be told."
         return [words.heading(said, note), gr.Plot(visible=False)]
     note = f"{grid.others} patches of closer views of its parts are not drawn." if grid.others else ""
-    figure = gaze.overlay(state.gaze.image, weights, grid, most)
-    return [chip + words.heading(said, note), gr.Plot(figure, visible=True)]
+    drawn = gaze.overlay(state.gaze.image, weights, grid, most)
+    return [chip + words.heading(said, note), gr.Plot(drawn, visible=True)]
 
 
 def _number(choice: str | None) -> int | None:

@@ -52,22 +52,21 @@ def _name(place: Place) -> str:
     return shown(place.text, own)
 
 
-def told(found: Divergence, reference: str, other: str) -> str:
-    """Where the two part first, in one or two sentences."""
+def told(found: Divergence, reference: str, other: str) -> tuple[str, str]:
+    """Where the two part first, in a sentence; and how far over the whole answer, in another."""
     at = found.parts_at
     mine, theirs = found.likely
+    apart = (
+        f"Over the {len(found.places)} tokens a word is {likely(theirs)} likely to {other} and {likely(mine)} to "
+        f"{reference} (geometric means); expectations part by {words.significant(found.mean_kl)} nats a token (KL)."
+    )
     if at is None:
-        return (
-            f"Never: at each of the {len(found.places)} tokens both hold the same word likeliest "
-            f"(KL {words.significant(found.mean_kl)} nats a token)."
-        )
-    place = found.places[at]
-    best, said = place.reference.choices[0], place.other.choices[0]
+        return f"They never part: both hold the same word likeliest at each of the {len(found.places)} tokens", apart
+    best, said = (x.choices[0] for x in (found.places[at].reference, found.places[at].other))
     return (
-        f"At token {at + 1}: {reference} would go on with “{_choice(best)}” ({likely(best.probability)}), "
-        f"{other} with “{_choice(said)}” ({likely(said.probability)}). Over the whole answer a word is "
-        f"{likely(theirs)} likely to {other}, {likely(mine)} to {reference}, and they part by "
-        f"{words.significant(found.mean_kl)} nats a token."
+        f"They part at token {at + 1}: {reference} expects “{_choice(best)}” ({likely(best.probability)}), "
+        f"{other} “{_choice(said)}” ({likely(said.probability)})",
+        apart,
     )
 
 
@@ -81,7 +80,8 @@ def legend(by: str, reference: str) -> str:
     steps = "".join(f'<i class="level-{n}"></i>' for n in range(5))
     return (
         f'<p class="legend">{words.escape(what.format(reference=reference))}: '
-        f'<span>{low} {steps} {high}</span> <span class="legend-parts"><i class="parts-mark">▾</i> here they part</span></p>'
+        f"<span>{low} {steps} {high}</span> "
+        '<span class="legend-parts"><i class="parts-mark">▾</i> here they part</span></p>'
     )
 
 
@@ -109,7 +109,8 @@ def _tip(place: Place, reference: str, other: str, kind: str) -> str:
         f"{likely(view.probability)} likely: its choice {view.rank}{_bars(view.choices, place.token)}</span>"
         for side, name, view in (("original", reference, place.reference), (kind, other, place.other))
     )
-    return f'<span class="tip" aria-hidden="true">{sides}<span class="tip-kl">KL {words.significant(place.kl)} nats</span></span>'
+    apart = f'<span class="tip-kl">KL {words.significant(place.kl)} nats</span>'
+    return f'<span class="tip" aria-hidden="true">{sides}{apart}</span>'
 
 
 def _bars(choices: tuple[Choice, ...], said: int) -> str:

@@ -24,14 +24,16 @@ def finding(title: str, weights: np.ndarray, grid: Grid | None) -> str:
     if grid is None:
         return f"{title} pays {share} of its attention to the picture"
     row, column, most = grid.most(weights)
-    return f"{title} looks most at the {where(row, column, grid)} ({words.percent(most)} of its attention on one patch, {share} on the picture)"
+    there = where(row, column, grid)
+    return f"{title} looks most at the {there} ({words.percent(most)} of its attention on one patch, {share} on all)"
 
 
 def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) -> go.Figure:
     """The picture under its patches, each the darker the less attention it gets; `most` is left clear."""
     width, height = image.size
     left, top, right, bottom = (x * y for x, y in zip(grid.box, (width, height) * 2, strict=True))
-    xs, ys = np.linspace(left, right, grid.columns + 1), np.linspace(top, bottom, grid.rows + 1)
+    xs = left + (np.arange(grid.columns) + 0.5) * (right - left) / grid.columns
+    ys = top + (np.arange(grid.rows) + 0.5) * (bottom - top) / grid.rows
     laid = grid.of(weights)
     hover = [
         [
@@ -52,8 +54,7 @@ def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) ->
         showscale=False,
         hovertext=hover,
         hovertemplate="%{hovertext}<extra></extra>",
-        xgap=1,
-        ygap=1,
+        name="share of the model's attention",
     )
     figure = go.Figure(map_)
     figure.add_layout_image(
@@ -64,9 +65,15 @@ def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) ->
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        xaxis={"visible": False, "range": [min(0, left), max(width, right)], "constrain": "domain"},
+        xaxis={
+            "visible": False,
+            "title": "pixels from the left",
+            "range": [min(0, left), max(width, right)],
+            "constrain": "domain",
+        },
         yaxis={
             "visible": False,
+            "title": "pixels from the top",
             "range": [max(height, bottom), min(0, top)],
             "scaleanchor": "x",
             "constrain": "domain",
