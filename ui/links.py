@@ -1,5 +1,5 @@
-"""A link that restores a model, a plan and a question: `?model=…&method=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&
-scene=…&q=…`. Writing one of a desk, reading one, and following it on a desk. Knows nothing of Gradio.
+"""A link that restores a model, a plan and a question. Writing one of a desk, reading one, and following it on a desk:
+`?model=…&method=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&scene=…&q=…`. Knows nothing of Gradio.
 """
 
 from collections.abc import Mapping

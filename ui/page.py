@@ -5,7 +5,7 @@ from functools import partial
 import gradio as gr
 
 from lvlm import LVLMError, load, memory
-from ui import cases, chat, heal, language, learn, measure, prune, rail, reopening, sharing
+from ui import api, cases, chat, heal, language, learn, measure, prune, rail, reopening, sharing
 from ui.part import Part
 from ui.shelf import Shelf
 from ui.theme import CSS, head, theme
@@ -45,6 +45,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         desks.budget.limit = round(memory_gib * 2**30)
     memory.keep_within(desks.budget.room)
     with language.Studio(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
+        calls = api.build(desks, model)
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         address = gr.Textbox(visible=False)
         seen = gr.State(None)
@@ -139,6 +140,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
                     queue=False,
                     show_progress="hidden",
                 )
+        api.only_these(app, calls)
     return app
 
 
@@ -168,6 +170,7 @@ def launch(app: gr.Blocks, port: int | None, host: str, **options):
         i18n=language.translations(),
         head=head(),
         ssr_mode=False,
+        mcp_server=True,
         footer_links=["api", "settings"],
         max_file_size="64mb",
         **options,

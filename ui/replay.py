@@ -1,5 +1,5 @@
-"""A session as a Python script that does the same through the library: load, calibrate, plan, prune, heal, store in 8 bits,
-and ask the same questions with the same seeds. Knows desks and the library, and nothing of Gradio.
+"""A session as a Python script that does the same through the library. It loads, calibrates, plans, prunes, heals, stores
+in 8 bits, and asks the same questions with the same seeds. Knows desks and the library, and nothing of Gradio.
 """
 
 import tempfile
@@ -29,7 +29,7 @@ def ask(models, picture, question, **how):
 '''
 HEAL = '''
 def healed(pruned, data, recipe, steps):
-    """`pruned`, trained by the recipe and stopped after so many steps, as it was; only the pictures in use are drawn."""
+    """`pruned`, trained by the recipe and stopped after so many steps; only pictures in use are drawn."""
     if data in {built_in!r}:
         chosen = Selection.of({pool}, recipe)
         lessons = load_samples(data, n={pool}, pictures={{*chosen.train, *chosen.held_out}})
@@ -55,8 +55,9 @@ class Script:
     text: str
     picture: object = None
 
-    def write(self, folder: Path) -> Path:
-        """As session.py, or, where a picture goes with it, as a zip file of both."""
+    def save(self) -> Path:
+        """In a folder of its own, as session.py, or, where a picture goes with it, as a zip file of both."""
+        folder = Path(tempfile.mkdtemp(prefix="prunoscope-"))
         if self.picture is None:
             file = folder / SCRIPT
             file.write_text(self.text, encoding="utf-8")
@@ -83,7 +84,7 @@ class _Writer:
 
 def save(desk) -> Path:
     """The desk's session as a file in a folder of its own. Raises LVLMError while there is nothing to write."""
-    return write(desk).write(Path(tempfile.mkdtemp(prefix="prunoscope-")))
+    return write(desk).save()
 
 
 def write(desk) -> Script:

@@ -1,4 +1,4 @@
-"""Taking a session along: a link that restores it, and a script that replays it. In the rail, under the models at hand."""
+"""Taking a session along: a link that restores it, a script that replays it. In the rail, under the models at hand."""
 
 from urllib.parse import parse_qsl
 

@@ -1,0 +1,1 @@
+"""The API calls, one file a subject; ui/api.py offers them."""

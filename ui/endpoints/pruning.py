@@ -1,0 +1,181 @@
+"""API calls that make variants: importance, plans, pruning, 8 bits, healing, saving and dropping."""
+
+from collections.abc import Callable
+
+from lvlm.errors import LVLMError
+from pruning import Unit
+from recovery import Recipe
+from ui import picking, told
+from ui.desk import Desk
+from ui.endpoints.common import as_file, at, ended, ready
+from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desks
+
+
+def endpoints(desks: Desks) -> list[Callable]:
+    async def calibrate(workspace: str, samples: int = DEFAULT_SAMPLES) -> dict:
+        """Judge anew how important every layer, head and neuron is, on bundled samples, and plan anew.
+
+        Args:
+            workspace: the name that open_workspace gave
+            samples: pictures with questions and answers to judge on, 1 to 50
+        Returns:
+            importance: block influence of every layer (also of image and text tokens alone), and of heads and neurons
+        """
+        desk = await at(desks, workspace)
+        await ended(desk.calibrate(samples))
+        return told.importance(desk.scores)
+
+    async def plan(
+        workspace: str,
+        method: str = "widthwise",
+        ratio: float = DEFAULT_RATIO,
+        protect_first: int = 0,
+        protect_last: int = 0,
+        pin: list[str] = [],
+        force: list[str] = [],
+    ) -> dict:
+        """Plan what to remove; nothing is removed yet, and what it would cost is predicted exactly.
+
+        Args:
+            workspace: the name that open_workspace gave
+            method: layerwise (whole layers), widthwise (heads and neurons), or both
+            ratio: share of the language model to remove, 0 to 0.6
+            protect_first: how many of the first layers stay whole
+            protect_last: how many of the last layers stay whole
+            pin: layers ("3") and heads ("3.2") that never go
+            force: layers and heads that always go
+        Returns:
+            plan: what goes, what stays by layer, and cost as [before, after]
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        pinned, forced = ([Unit.parse(x) for x in units] for units in (pin, force))
+        desk.picking.budget = None
+        picking.wishes(desk, pinned, forced)
+        desk.wish(method, ratio, protect_first, protect_last)
+        return _planned(desk)
+
+    async def plan_within(workspace: str, unit: str, most: float) -> dict:
+        """Plan for a budget instead of a ratio: the least that has to go for the model to fit it.
+
+        Args:
+            workspace: the name that open_workspace gave
+            unit: parameters, memory or int8 (bytes), flops, first_token or token (seconds)
+            most: what the model may cost at most, in that unit
+        Returns:
+            plan: what goes, what stays by layer, and cost as [before, after]
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        await ended(picking.limit(desk, unit, most))
+        return _planned(desk)
+
+    async def try_plan(workspace: str, question: str) -> dict:
+        """Ask the original, and it with what the plan removes masked to nothing; nothing is cut.
+
+        Args:
+            workspace: the name that open_workspace gave
+            question: what to ask about the picture on the table
+        Returns:
+            exchange: both answers
+        """
+        desk = await at(desks, workspace)
+        await ended(picking.try_out(desk, picking.PLAN, question))
+        return told.exchange(desk.picking.trial.exchange)
+
+    async def prune(workspace: str) -> dict:
+        """Carry out the plan: a smaller model beside the original, which stays as it is.
+
+        Args:
+            workspace: the name that open_workspace gave
+        Returns:
+            variant: the pruned model
+        """
+        desk = await at(desks, workspace)
+        await ended(desk.prune())
+        return told.variant(desk.pruned)
+
+    async def quantize(workspace: str, variant: str) -> dict:
+        """Store a model's weights in 8 bits, as a variant of its own.
+
+        Args:
+            workspace: the name that open_workspace gave
+            variant: id of the model, such as original or pruned-1
+        Returns:
+            variant: the 8-bit model
+        """
+        desk = await at(desks, workspace)
+        await ended(desk.small(variant))
+        return told.variant(desk.variants.latest("int8"))
+
+    async def heal(workspace: str, recipe: dict = {}, data: str = "scenes", asked: int = 0, wait: bool = True) -> dict:
+        """Train the newest pruned model back (pruned as planned first, where none is).
+
+        Args:
+            workspace: the name that open_workspace gave
+            recipe: settings of recovery.Recipe other than the advised ones, such as {"train": "lora", "minutes": 2}
+            data: scenes, easy-vqa, or the path of a LLaVA instruction .json on the server
+            asked: held-out questions of each kind, asked of every model afterwards
+            wait: until it has ended; else look tells how far it is, and cancel ends it
+        Returns:
+            workspace: what lies there
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        desk.healing.use(data, asked)
+        advised = desk.healing.recipe(desk.model, desk.to_heal)
+        length = {"minutes": None, "steps": None} if {"minutes", "steps"} & set(recipe) else {}
+        if recipe:
+            desk.healing.own = Recipe.from_dict({**advised.to_dict(), **length, **recipe})
+        job = desk.heal()
+        if wait:
+            await ended(job)
+        return told.desk(desk)
+
+    async def rename(workspace: str, variant: str, title: str) -> dict:
+        """Give a model at hand another name.
+
+        Args:
+            workspace: the name that open_workspace gave
+            variant: id of the model
+            title: its new name, up to 60 characters
+        Returns:
+            variant: the model
+        """
+        desk = await at(desks, workspace)
+        desk.variants.rename(variant, title)
+        return told.variant(desk.variants.find(variant))
+
+    async def save(workspace: str, variant: str) -> dict:
+        """A model as a zip file to download; unpacked, it can be opened again.
+
+        Args:
+            workspace: the name that open_workspace gave
+            variant: id of the model
+        Returns:
+            file: the zip file
+        """
+        desk = await at(desks, workspace)
+        await ended(desk.save(variant))
+        return as_file(desk.variants.find(variant).file)
+
+    async def drop(workspace: str, variant: str) -> dict:
+        """Free a model and all that was made from it; the original stays.
+
+        Args:
+            workspace: the name that open_workspace gave
+            variant: id of the model
+        Returns:
+            workspace: what lies there
+        """
+        desk = await at(desks, workspace)
+        desk.drop(variant)
+        return told.desk(desk)
+
+    return [calibrate, plan, plan_within, try_plan, prune, quantize, heal, rename, save, drop]
+
+
+def _planned(desk: Desk) -> dict:
+    if desk.refusal:
+        raise LVLMError(desk.refusal)
+    return told.plan(desk.plan)
