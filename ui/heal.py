@@ -9,7 +9,7 @@ from recovery import BadRecipe
 from ui import curves, healed, words
 from ui.figure import figure
 from ui.healing import BUILT_IN, CHOICES, MINUTES
-from ui.inputs import Dial
+from ui.inputs import Choice, Dial
 from ui.part import Part, Start, whole
 from ui.workspace import Desk, Desks
 
@@ -34,6 +34,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             with gr.Column(elem_classes="slab"):
+                of = Choice([], label="Which pruned model", visible=False, elem_id="heal-of")
                 choice = gr.Radio(_choices(), value="advised", label="How to heal", elem_id="recipe")
                 minutes = Dial(0.5, 60, MINUTES, step=0.5, buttons=[], label="Minutes of training", elem_id="minutes")
                 with gr.Accordion("More: what trains, losses, data", open=False, elem_id="heal-more"):
@@ -155,6 +156,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         return [
             *draw_wish(desk),
             *draw_settings(desk),
+            _patients(desk),
             gr.Button(visible=desk.is_healing),
             gr.Row(visible=desk.is_healing or bool(desk.healing.points)),
             gr.Column(visible=goes_on is not None),
@@ -235,15 +237,30 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         """Forget the unfinished run that was found."""
         desks.at(key).discard_run()
 
+    def choose_patient(key: str, id: str):
+        """Choose which of several pruned models is healed, by its id: "pruned-1" …"""
+        desk = desks.at(key)
+        if desk.variants.find(id).kind != "pruned":
+            raise LVLMError(f"“{desk.variants.find(id).title}” was not pruned: choose a pruned model.")
+        desk.healing.of = id
+
     starts = [
+        Start(of.input, choose_patient, [of]),
         Start(heal.click, start_healing),
         Start(resume.click, resume_healing),
         Start(discard.click, discard_healing),
     ]
-    drawn = [choice, said, heal, *settings, stop, curve_row, unfinished, found, chart, result, to_chat]
+    drawn = [choice, said, heal, *settings, of, stop, curve_row, unfinished, found, chart, result, to_chat]
     asked = Part(drawn, draw, starts, lambda desk: (*whole(desk), desk.measuring.version))
     live = [facts, held_head, held, terms_head, terms]
     return asked, Part(live, draw_live, state=lambda desk: (*whole(desk), len(desk.healing.points))), to_chat
+
+
+def _patients(desk: Desk) -> Choice:
+    """The pruned models, where there are several to choose from."""
+    pruned = [x for x in desk.variants if x.kind == "pruned"]
+    choices = [(x.title, x.id) for x in pruned]
+    return Choice(choices=choices, value=desk.patient.id if desk.patient else None, visible=len(pruned) > 1)
 
 
 def _choices() -> list[tuple[str, str]]:

@@ -22,7 +22,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         nothing = gr.HTML()
         tree = Choice([], label="Models at hand", show_label=False, container=False, elem_id="variants")
         with gr.Column(visible=False, elem_id="variant", min_width=200) as about:
-            name = gr.Textbox(label="Name (Enter renames)", max_lines=1, elem_id="variant-name", container=False)
+            name = gr.Textbox(
+                label="Name (Enter renames)", max_lines=1, elem_id="variant-name", container=False, submit_btn="Rename"
+            )
             with gr.Row(elem_classes="tight"):
                 small = gr.Button("8-bit copy", size="sm", min_width=70, elem_id="variant-small")
                 save = gr.Button("Save", size="sm", min_width=50, elem_id="variant-save")
@@ -92,5 +94,6 @@ def _gone(desk: Desk) -> str:
 def label(variant: Variant) -> str:
     """As deep as it is, its name, and below it its kind and size."""
     size = words.size(variant.model)
-    kind = f"{'8-bit' if variant.kind == 'int8' else variant.kind} · " if variant.kind != ORIGINAL else ""
+    kind = "8-bit" if variant.kind == "int8" else variant.kind
+    kind = "" if kind.lower() in variant.title.lower() else f"{kind} · "
     return f"{STEP * variant.depth}{variant.title}\n{kind}{size}"

@@ -289,7 +289,19 @@ def endpoint(desks, monkeypatch):
     """The function behind an endpoint of the page, by its name."""
     monkeypatch.setattr(page, "Desks", lambda shelf: desks)
     app = page.build_app("one")
-    return {x.api_name: x.fn for x in app.fns.values() if x.api_visibility == "public"}.__getitem__
+    return {x.api_name: x.fn for x in app.fns.values() if x.api_visibility != "private"}.__getitem__
+
+
+def test_which_pruned_model_is_healed_can_be_chosen(desk, endpoint):
+    """With two of them the tab offers both; the chosen one's plan is what is advised for; others are refused."""
+    wait(desk.prune())
+    desk.wish("layerwise", 0.3, 0, 0)
+    wait(desk.prune())
+    assert desk.to_heal.method == "layerwise"
+    endpoint("choose_patient")("a", None, "pruned-1")
+    assert desk.to_heal.method == "widthwise" and desk.patient.id == "pruned-1"
+    endpoint("choose_patient")("a", None, "original")
+    assert "was not pruned" in desk.notice and desk.patient.id == "pruned-1"
 
 
 def test_a_refused_recipe_is_said_and_not_started(desk, endpoint):
