@@ -173,5 +173,6 @@ def launch(app: gr.Blocks, port: int | None, host: str, **options):
         mcp_server=True,
         footer_links=["api", "settings"],
         max_file_size="64mb",
+        max_threads=120,  # each answer that is followed takes one
         **options,
     )
