@@ -1,5 +1,5 @@
-"""A session as a Python script that does the same through the library. It loads, calibrates, plans, prunes, heals, stores
-in 8 bits, and asks the same questions with the same seeds. Knows desks and the library, and nothing of Gradio.
+"""A session as a Python script that does the same through the library. It loads, calibrates, plans, prunes, heals and
+stores in 8 bits, and asks the same questions with the same seeds. Knows desks and the library, and nothing of Gradio.
 """
 
 import tempfile

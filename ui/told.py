@@ -1,4 +1,4 @@
-"""What lies on a desk as plain data, for callers of the API. Dicts, lists, numbers and text; knows nothing of Gradio."""
+"""What lies on a desk as plain data, for callers of the API: dicts, lists, numbers, text. Knows nothing of Gradio."""
 
 from lvlm.catalogue import catalogue
 from ui import hunting, looking

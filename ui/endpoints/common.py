@@ -12,7 +12,8 @@ LOOK_SECONDS = 0.05  # between two looks at a job
 
 
 async def at(desks: Desks, workspace: str) -> Desk:
-    """The desk of this name, its models brought back if they were put away. Raises LVLMError where nobody was given it, or it was left too long."""
+    """The desk of this name, its models brought back if they were put away. Raises LVLMError where nobody was given
+    the name, or it was left too long."""
     if not workspace or not desks.knows(workspace):
         raise LVLMError(
             "There is no such workspace: please call open_workspace, and hand the name that it gives to every call. "
