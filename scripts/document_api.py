@@ -37,8 +37,9 @@ print(app.predict(here, "How many apples are there?", api_name="/ask_models")["a
 {"mcpServers": {"prunoscope": {"url": "http://127.0.0.1:7860/gradio_api/mcp/"}}}
 ```
 
-A tool's result comes as text, a Python literal. What a call refuses is said in a sentence, as on the page. One long job runs on the machine at a time: a call waits for its
-turn; `heal` can return at once (`wait=False`), `look` then says how far it is, and `cancel` stops it.
+A tool's result comes as text, a Python literal. What a call refuses is said in a sentence, as on the page. One long job
+runs on the machine at a time: a call waits for its turn. `heal` can return at once (`wait=False`): `look` then says how
+far it is, and `cancel` stops it.
 """
 
 
