@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 
 from lvlm import BadPlan, BadSamples, LVLMError, load, memory
+from lvlm.events import Progress
 from tests import tiny
 from tests.ui.conftest import wait
-from ui import workspace
+from ui import making, workspace
 from ui.talk import interleave
 
 
@@ -211,3 +212,19 @@ def test_dropping_frees_and_spares_the_original(desk):
     assert desk.variants.selected.id == "original"
     with pytest.raises(LVLMError, match="open another model"):
         desk.drop("original")
+
+
+def test_cancelling_frees_what_was_allocated(desk, monkeypatch):
+    """A cut that is cancelled while it is measured leaves no network behind, and the desk as it was."""
+    made = []
+
+    def measure(model, report):
+        made.append(weakref.ref(model.network))
+        if len(made) == 2:
+            desk.job.cancel()
+        report(Progress("measure", 1, 2))
+
+    monkeypatch.setattr(making, "measure", measure)
+    assert wait(desk.prune()).state == "cancelled"
+    assert made[0]() is desk.model.network and made[1]() is None
+    assert [x.id for x in desk.variants] == ["original"] and not desk.notice
