@@ -42,7 +42,7 @@ def cut_by(desk, plan) -> Variant | None:
 
 
 def cut_by_plan(desk, plan, report: Report) -> Variant:
-    """The variant that this plan made, cut and measured now where it is not at hand; for work that holds the machine."""
+    """The variant that this plan made, cut and measured now where there is none; for work that holds the machine."""
     return cut_by(desk, plan) or _put_cut(desk, plan, _cut(desk.model, plan, report))
 
 
