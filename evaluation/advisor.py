@@ -3,7 +3,7 @@ it: our results where the model was measured, and else the paper's tables. Runs 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Evidence:
     model: str
     method: str  # as in `make_plan`
     points: tuple[Point, ...]
+    int8: bool = False  # about 8 bits: of what the same model keeps in 16
 
     def at(self, ratio: float) -> float:
         """Between two points in a line; NaN beyond the last. % of the original's score."""
@@ -153,8 +154,8 @@ def _way(scores: Scores, plan: Plan, int8: bool, goal: Goal, store: Store) -> Wa
     evidence = tuple(_pruned(scores.model, plan.method, goal.training, store)) if ratio else ()
     kept = next((x.at(ratio) for x in evidence if np.isfinite(x.at(ratio))), float("nan")) if ratio else 100.0
     if int8:
-        small = _int8()
-        # Nothing is printed beyond 30%: what 8 bits cost there is taken to go on.
+        small = _int8(scores.model, store)
+        # Beyond the last measured ratio, what 8 bits cost is taken to go on.
         evidence, kept = (*evidence, small), kept * small.at(min(ratio, small.points[-1].ratio)) / 100
     left = share(scores, plan, int8)
     reached = left <= goal.memory + 1e-9 and kept >= 100 * goal.kept - 1e-9
@@ -202,8 +203,17 @@ def _printed(model: str, method: str, number: int) -> Evidence:
     return Evidence("paper", f"Table {number}", about, method, points)
 
 
-def _int8() -> Evidence:
-    """Table 7: what 8 bits keep of the same model in 16, by how much was pruned before."""
+def _int8(model: str, store: Store) -> Evidence:
+    """What 8 bits keep of the same model in 16, by how much was pruned before: ours, or else Table 7."""
+    results = store.results(EXPERIMENTS["int8"].grid(Grid(model, "scenes", SEEDS)))
+    kept: dict[float, list[float]] = {}
+    for cell, result in results.items():
+        whole = results.get(replace(cell, int8=False))
+        if cell.int8 and whole is not None and whole["average"]:
+            kept.setdefault(cell.variant.ratio, []).append(100 * result["average"] / whole["average"])
+    if kept:
+        points = (Point(x, sum(found) / len(found), min(found), max(found)) for x, found in sorted(kept.items()))
+        return Evidence("ours", "int8", model, "layerwise", tuple(points), int8=True)
     pairs = {x.ratio: {y.bits: y.average for y in paper.TABLE_7 if y.ratio == x.ratio} for x in paper.TABLE_7}
-    points = tuple(Point(ratio, 100 * of[8] / of[16]) for ratio, of in pairs.items())
-    return Evidence("paper", "Table 7", PAPERS["llama"], "layerwise", points)
+    points = (Point(ratio, 100 * of[8] / of[16]) for ratio, of in pairs.items())
+    return Evidence("paper", "Table 7", PAPERS["llama"], "layerwise", tuple(points), int8=True)

@@ -46,7 +46,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
                api_visibility="private")  # fmt: skip
 
     late = [x for x in stops if x.again]
-    outputs = [*(y for x in stops for y in x.fitted), *(y for x in late for y in x.outputs)]
+    outputs = [*(y for x in stops for y in x.fitted), *(y for x in late for y in x.outputs[: x.redrawn])]
 
     def draw(desk: Desk) -> list:
         drawn = [y for x in stops for y in x.ranges(desk)]

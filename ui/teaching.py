@@ -211,7 +211,7 @@ def said_at(desk, picture: int, method: str, ratio: float) -> tuple[list[str], l
 def projector_recipe() -> Recipe:
     """A short training of the projector alone on right answers."""
     return Recipe(train="projector", sft=1.0, l2=0.0, steps=TRAINING_STEPS, batch=8, held_out=8, fraction=0.05,
-                  learning_rate=1e-3)  # fmt: skip
+                  learning_rate=3e-4)  # fmt: skip
 
 
 def train_projector(desk, method: str, ratio: float):
@@ -265,19 +265,19 @@ def store_in_8_bits(desk, ratio: float, picture: int):
     return desk.start("Store in 8 bits", work, done)
 
 
-def measured(desk) -> pd.DataFrame:
-    """What pruning without healing cost this model, as was measured before; what ships lies in assets/results."""
+def measured(desk, experiment: str) -> pd.DataFrame:
+    """An experiment's table on this model, as was measured before; what ships lies in assets/results."""
     of(desk)
     kept = store()
     known = kept.known()
-    cells = EXPERIMENTS["zero-shot"].grid(Grid(desk.shared.name, "scenes"))
-    return _zero_shot(kept, tuple((x, known[x.name]) for x in cells if x.name in known))
+    cells = EXPERIMENTS[experiment].grid(Grid(desk.shared.name, "scenes"))
+    return _tabled(experiment, kept, tuple((x, known[x.name]) for x in cells if x.name in known))
 
 
 @lru_cache(maxsize=8)
-def _zero_shot(kept: Store, keys: tuple[tuple[Cell, str], ...]) -> pd.DataFrame:
+def _tabled(experiment: str, kept: Store, keys: tuple[tuple[Cell, str], ...]) -> pd.DataFrame:
     results = {cell: kept.get(key) for cell, key in keys}
-    return table(EXPERIMENTS["zero-shot"], {cell: x for cell, x in results.items() if x is not None})
+    return table(EXPERIMENTS[experiment], {cell: x for cell, x in results.items() if x is not None})
 
 
 def advised(desk, memory: float, kept: float, int8: bool, training: str) -> tuple[list[Way], float]:

@@ -82,3 +82,12 @@ def test_a_goal_that_is_none_is_refused(wrong):
     """Shares beyond 0…1 and an unknown amount of training are refused in words."""
     with pytest.raises(BadPlan):
         Goal(**wrong)
+
+
+def test_what_8_bits_cost_is_ours_where_it_was_measured(nothing):
+    """The bundled model in 8 bits was asked the same as in 16; an unknown one is taken to be LLaVA of Table 7."""
+    from evaluation.advisor import _int8
+
+    ours, papers = _int8("pocket-llava", Store(SHIPPED)), _int8("tiny-llama", nothing)
+    assert (ours.source, papers.where) == ("ours", "Table 7") and ours.int8 and papers.int8
+    assert abs(ours.at(0.0) - 100) < 1 and papers.at(0.0) == pytest.approx(100 * 52.5 / 53.7)

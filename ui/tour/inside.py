@@ -219,8 +219,8 @@ def taylor(desks: Desks) -> Stop:
         show,
         [Start(every.click, switch_off_every_head, [sample])],
         again,
-        [index],
-        _layers,
+        fitted=[index],
+        ranges=_layers,
     )
 
 

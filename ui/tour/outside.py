@@ -27,10 +27,15 @@ def projector(desks: Desks) -> Stop:
                 way, much = method("projector"), ratio("projector", 15)
             train = gr.Button("Prune, and train the projector here", variant="primary", elem_id="tour-train")
             found, shown = gr.HTML(elem_id="tour-projector-found"), figure("projector")
+            told, shipped = gr.HTML(elem_id="tour-parts-found"), figure("parts")
 
     def show(desk: Desk) -> list:
-        teaching.of(desk)
-        return again(desk)
+        known = lines.ours("parts", teaching.measured(desk, "parts"))
+        if not known:
+            return [*again(desk), "", None]
+        tell = speaking(desk)
+        drawn = figures.experiment("ratio", known)
+        return [*again(desk), heading(tell("6.shipped"), tell("6.shipped_read", model=desk.shared.name), desk), drawn]
 
     def again(desk: Desk) -> list:
         seen, tell = desk.teaching.trained, speaking(desk)
@@ -49,12 +54,13 @@ def projector(desks: Desks) -> Stop:
 
     return Stop(
         "tour_projector",
-        "What training the projector alone brought back, of the runs made on this desk.",
+        "What training the projector alone brought back: of the runs made on this desk, and as measured before.",
         [],
-        [found, shown, instruction],
+        [found, shown, instruction, told, shipped],
         show,
         [Start(train.click, train_projector, [way, much])],
         again,
+        redrawn=3,
     )
 
 
@@ -82,7 +88,7 @@ def cliff() -> Stop:
         same = sum(a == b for a, b in zip(before, after, strict=True))
         finding = tell("7.found", ratio=words.percent(share), method=tell(f"10.{way}"), same=same, of=len(asked))
         drawn = figures.experiment(
-            "ratio", lines.ours("zero-shot", teaching.measured(desk)), lines.printed("zero-shot", LLAVA)
+            "ratio", lines.ours("zero-shot", teaching.measured(desk, "zero-shot")), lines.printed("zero-shot", LLAVA)
         )
         drawn.add_vline(x=much, line=dict(color=words.VARIANT_COLOURS["pruned"], width=2))
         return [heading(finding, tell("7.read"), desk), drawn, _answers(tell, asked, before, after)]

@@ -265,7 +265,7 @@ def evidence(found: Sequence[Evidence], way: Way, kept: float, say: Say) -> go.F
         if not x.points:
             continue
         ours = x.source == "ours"
-        colour, symbol = (VARIANT_COLOURS["int8"], "square") if x.where == "Table 7" else METHODS[x.method]
+        colour, symbol = (VARIANT_COLOURS["int8"], "square") if x.int8 else METHODS[x.method]
         figure.add_scatter(
             x=[100 * p.ratio for p in x.points], y=[p.kept for p in x.points], mode="lines+markers",
             name=say("10.ours" if ours else "10.paper", model=x.model, where=x.where),

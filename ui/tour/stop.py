@@ -35,6 +35,7 @@ class Stop:
     show: Callable[..., list]
     starts: list[Start] = field(default_factory=list)
     again: Callable[[Desk], list] | None = None
+    redrawn: int | None = None  # so many of the outputs `again` gives; None: all
     fitted: list[Component] = field(default_factory=list)
     ranges: Callable[[Desk], list] = lambda desk: []
     others: list = field(default_factory=list)  # further triggers of `show`
@@ -70,6 +71,7 @@ FIGURES = {  # what a screen reader calls them
     "taylor": "Taylor's estimate and the real change of the loss",
     "gap": "Hidden states behind a gap",
     "projector": "Right answers before and after training the projector",
+    "parts": "Projector alone or with LoRA, as measured before",
     "cliff": "What is kept of the original's score",
     "layerwise": "What goes layerwise",
     "widthwise": "What goes widthwise",
