@@ -43,9 +43,13 @@ def explain(plan) -> str:
         block = "one block of neighbours, " if plan.settings.get("contiguous") else ""
         n = len(plan.removed_layers)
         verb = "goes" if n == 1 else "go"
+        forced = {x for x in plan.settings.get("forced", ()) if "." not in x}
+        chosen = [i for i in plan.removed_layers if str(i) not in forced]  # the others are named below
+        why = "they change their input least (lowest block influence)" if chosen else "you said so"
+        others = ", but for what is forced out" if forced and chosen else ""
         sentences.append(
             f"{n} of {len(plan.dense_shape)} layers {verb} ({block}{ranges(plan.removed_layers)}, "
-            "counted from 0): they change their input least (lowest block influence)"
+            f"counted from 0): {why}{others}"
         )
     cut = [
         (i, plan.dense_shape[i][0] - len(plan.heads[i]), plan.dense_shape[i][1] - len(plan.neurons[i]))

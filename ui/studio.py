@@ -109,6 +109,9 @@ class Studio:
             unit = Unit.parse(event.unit)
             return changed(key, lambda desk: picking.select(desk, None if unit == desk.picking.unit else unit))
 
+        def pick_layer(key: str, layer: str):
+            return pick(key, layer, WHOLE)  # of the layer before, another head was chosen
+
         def pick(key: str, layer: str, head: str):
             """Look at a layer ("3") or one of its heads ("2", or "whole layer"); "none" looks at nothing."""
             text = layer if head == WHOLE else f"{layer}.{head}"
@@ -134,7 +137,8 @@ class Studio:
 
         how = dict(outputs=outputs, queue=False, show_progress="hidden")
         self.clicks.select(click, desk_key, api_visibility="private", **how)
-        gr.on([self.layer.input, self.head.input], pick, [desk_key, self.layer, self.head], api_name="pick", **how)
+        self.layer.input(pick_layer, [desk_key, self.layer], api_visibility="private", **how)
+        self.head.input(pick, [desk_key, self.layer, self.head], api_name="pick", **how)
         self.pin.click(pin, desk_key, **how)
         self.force.click(force, desk_key, **how)
         gr.on(

@@ -79,6 +79,14 @@ def test_the_plan_remembers_its_wishes(scores):
     assert "Forced out by hand: head 0 of layer 6" in plan.explain()
 
 
+def test_the_scores_are_not_blamed_for_what_was_forced_out(scores):
+    """A layer goes for its low influence only where nobody forced it out."""
+    alone = make_plan(scores, "widthwise", 0.3, forced=[Unit(5)]).explain()
+    assert "you said so" in alone and "block influence" not in alone
+    both = make_plan(scores, "layerwise", 0.3, forced=[Unit(5)]).explain()
+    assert "lowest block influence), but for what is forced out" in both
+
+
 @pytest.mark.parametrize("text", ["3", "3.2", "0.0", "12.31"])
 def test_a_units_text_names_it(text):
     """What is written of a unit reads back as the same one."""
