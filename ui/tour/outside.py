@@ -32,21 +32,26 @@ def projector(desks: Desks) -> Stop:
     def show(desk: Desk) -> list:
         known = lines.ours("parts", teaching.measured(desk, "parts"))
         if not known:
-            return [*again(desk), "", None]
+            return [*again(desk), "", gr.Plot(visible=False)]
         tell = speaking(desk)
         drawn = figures.experiment("ratio", known)
-        return [*again(desk), heading(tell("6.shipped"), tell("6.shipped_read", model=desk.shared.name), desk), drawn]
+        return [
+            *again(desk),
+            heading(tell("6.shipped"), tell("6.shipped_read", model=desk.shared.name), desk),
+            gr.Plot(drawn, visible=True),
+        ]
 
     def again(desk: Desk) -> list:
         seen, tell = desk.teaching.trained, speaking(desk)
         task = tell("6.try", steps=teaching.TRAINING_STEPS, questions=9 * teaching.QUESTIONS)
         if not seen:
-            return [heading(tell("6.none"), "", desk), None, task]
+            return [heading(tell("6.none"), "", desk), gr.Plot(visible=False), task]
         last = seen[-1]
         shares = {x: words.percent(round(getattr(last, y), 3)) for x, y in
                   (("ratio", "ratio"), ("before", "pruned"), ("after", "healed"), ("original", "original"))}  # fmt: skip
         read = tell("6.read", questions=last.questions)
-        return [heading(tell("6.found", **shares), read, desk), pictures.projector(seen, tell), task]
+        drawn = gr.Plot(pictures.projector(seen, tell), visible=True)
+        return [heading(tell("6.found", **shares), read, desk), drawn, task]
 
     def train_projector(key: str, method: str, percent: float):
         """Prune as said, train the projector alone for a few steps, and ask before and after."""
@@ -74,7 +79,7 @@ def cliff() -> Stop:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             explained(7)
-            said = gr.HTML(elem_id="tour-cliff-answers", elem_classes="result")
+            said = gr.HTML(elem_id="tour-cliff-answers")
         with gr.Column(scale=6, min_width=320, elem_classes="slab"):
             tried(7)
             with gr.Row():
@@ -110,7 +115,7 @@ def _answers(tell, asked: list[str], before: list[str], after: list[str]) -> str
         for q, a, b in zip(asked, before, after, strict=True)
     )
     heads = "".join(f"<th>{words.escape(tell(f'7.{x}'))}</th>" for x in ("question", "original", "pruned"))
-    return f'<table class="said-at"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table class="tour-table"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def paradigms() -> Stop:
@@ -193,11 +198,11 @@ def eight_bits(desks: Desks) -> Stop:
     def again(desk: Desk) -> list:
         seen, tell = desk.teaching.stored, speaking(desk)
         if seen is None:
-            return [heading(tell("9.none"), "", desk), None]
+            return [heading(tell("9.none"), "", desk), gr.Plot(visible=False)]
         left = seen.sizes["both"] / seen.sizes["original"]
         said = tell("9.found", ratio=words.percent(seen.ratio), share=words.percent(left))
         read = f"{tell('9.read')} {tell('9.asked', question=seen.question)}"
-        return [heading(said, read, desk), pictures.stored(seen, tell)]
+        return [heading(said, read, desk), gr.Plot(pictures.stored(seen, tell), visible=True)]
 
     def store_in_8_bits(key: str, percent: float, picture: int):
         """Store the model and what layerwise pruning leaves of it in 8 bits, and ask all four a picture's question."""
@@ -219,11 +224,11 @@ def advisor(desks: Desks) -> Stop:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             explained(10)
-            others = gr.HTML(elem_id="tour-advisor-others", elem_classes="result")
+            others = gr.HTML(elem_id="tour-advisor-others")
         with gr.Column(scale=6, min_width=320, elem_classes="slab"):
             tried(10)
             with gr.Row():
-                memory = Dial(20, 100, 70, step=1, buttons=[], label="Memory that may be left (%)", min_width=180,
+                memory = Dial(20, 100, 45, step=1, buttons=[], label="Memory that may be left (%)", min_width=180,
                               elem_id="tour-goal-memory")  # fmt: skip
                 kept = Dial(50, 100, 95, step=1, buttons=[], label="Score to keep (% of the original's)", min_width=180,
                             elem_id="tour-goal-kept")  # fmt: skip
@@ -306,4 +311,4 @@ def _table(tell, ways) -> str:
         for x in ways
     )
     heads = "".join(f"<th>{words.escape(tell(f'10.{x}'))}</th>" for x in ("way", "memory", "kept"))
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<table class="tour-table numbers"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'

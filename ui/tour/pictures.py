@@ -220,7 +220,7 @@ def layers(plan: Plan, say: Say) -> go.Figure:
     for part, colour in zip(split(plan), (ATTENTION, MLP), strict=True):
         for values, goes in ((part.stays, False), (part.first, True)):
             figure.add_bar(
-                x=values, y=list(range(count)), base=start, orientation="h",
+                x=np.where(values > 0, values, np.nan), y=list(range(count)), base=start, orientation="h",
                 marker=dict(color="rgba(234, 115, 23, 0.06)", line=dict(color=GONE, width=1), pattern=HATCH)
                 if goes else dict(color=colour),
                 hovertemplate=f"{say('axis.layer')} %{{y}}: %{{x:,}}{' ' + say('removed') if goes else ''}"
