@@ -105,7 +105,7 @@ def plan(
     protect: Annotated[list[int] | None, typer.Option(metavar="LAYER", help="Keep it whole; may be repeated.")] = None,
     protect_first: Annotated[int, typer.Option(min=0, help="Keep so many first layers whole.")] = 0,
     protect_last: Annotated[int, typer.Option(min=0, help="Keep so many last layers whole.")] = 0,
-    pin: Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Never prune layer 3, or its head: 3.2.")] = None,
+    pin: Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Keep layer 3, or its head: 3.2.")] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Force it out, whatever the scores.")] = None,
     contiguous: Annotated[bool, typer.Option("--contiguous", help="Layers go as one block.")] = False,
     round_to: Annotated[int, typer.Option(min=1, help="Keep neurons in multiples of this.")] = 1,

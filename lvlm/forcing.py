@@ -38,7 +38,7 @@ def answer_logits(
 ) -> torch.Tensor:
     """(N, V) float32, on the model's device: row i is what the model makes of token i, given all before it.
 
-    tokens: the answer's N ids, as `ChatStream.tokens` has them. Equals what generating these tokens one by one computes;
+    tokens: the answer's N ids, as `ChatStream.tokens` has them. Equals what generating them one by one computes;
     an int8 model alone differs by its rounding, since it treats the columns of a whole batch of tokens together.
     Raises BadQuestion for no tokens, or for more than the model's context holds.
     """

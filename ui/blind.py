@@ -103,7 +103,7 @@ def _drawn_question(seed: int) -> tuple[str, object, str]:
 
 
 def vote(desk, outcome: str) -> None:
-    """Judge the match at hand: "left", "right", "tie" or "both-bad". Raises LVLMError for none, and for a second vote."""
+    """Judge the match at hand: "left", "right", "tie" or "both-bad". Raises LVLMError for none, or a second vote."""
     match = desk.keeping.blind.match
     if match is None:
         raise LVLMError("There are no answers to judge yet: please press Next pair first.")

@@ -26,7 +26,7 @@ def _pattern(language: str) -> tuple[re.Pattern, dict[str, str]]:
 
 
 def mark(html: str, language: str = "en", most: int = 4) -> str:
-    """HTML (or Markdown) with its first `most` terms explained, each once; formulas, tags and links stay as they are."""
+    """HTML (or Markdown) with its first `most` terms explained, each once; formulas, tags and links stay."""
     pattern, names = _pattern(language)
     seen: set[str] = set()
 

@@ -20,8 +20,8 @@ from ui.workspace import Desk
 MOST_ROWS = 300
 WIDTHS = ["54px", "180px", "92px", "88px", "100px", "92px", "70px"]
 READ = (
-    "Of the questions that the original answers right: how many each model is the first to get wrong. The worst come first "
-    "below: those whose true answer lost most of its probability."
+    "Of the questions that the original answers right: how many each model is the first to get wrong. The worst come "
+    "first below: those whose true answer lost most of its probability."
 )
 
 

@@ -1,5 +1,5 @@
-"""A hunt on a desk: over which models, among which questions, what was found, and the job that looks for more. Knows the
-library and desks, and nothing of Gradio.
+"""A hunt on a desk: over which models, among which questions, what was found, and the job that looks for more.
+Knows the library and desks, and nothing of Gradio.
 """
 
 from dataclasses import dataclass

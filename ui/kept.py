@@ -32,7 +32,7 @@ def keep_button(desks: Desks, desk_key: gr.Textbox) -> None:
         said = gr.HTML(elem_id="keep-said")
 
     def keep_case(key: str) -> str:
-        """Keep the last question with its picture, everybody's answers and how the models were made; gives a sentence."""
+        """Keep the last question, its picture, everybody's answers and how the models were made; gives a sentence."""
         desk = desks.at(key)
         try:
             case = keeping.keep_talk(desk)

@@ -1,5 +1,5 @@
-"""What the app says in English and Simplified Chinese, from assets/. Labels stand in the code in English and are looked up;
-the tour's texts have keys. Plain data, no Gradio.
+"""What the app says in English and Simplified Chinese, from assets/. Labels stand in the code in English and are looked
+up; the tour's texts have keys. Plain data, no Gradio.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Blind votes on the Cases tab: a question, two answers without names, four buttons, then the names and the score; drawn
-from a desk.
+"""Blind votes on the Cases tab: a question, two answers without names, four buttons, then the names and the score;
+drawn from a desk.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from ui.workspace import Desk
 
 VOTES = {"left": "A is better", "right": "B is better", "tie": "Equally good", "both-bad": "Both bad"}
 HOW_TO = (
-    "Two models answer without their names, on sides drawn by chance, and both answers are shown at once, as speed would "
-    "tell the models apart. Questions that both answer alike are skipped."
+    "Two models answer without their names, on sides drawn by chance, and both answers are shown at once, as speed "
+    "would tell the models apart. Questions that both answer alike are skipped."
 )
 
 
@@ -110,8 +110,8 @@ def _score(standings: list[Standing]) -> str:
     return (
         f'<div class="result"><p class="done">{words.escape(finding(standings))}</p><table><thead><tr><th></th>'
         f"<th>{words.escape(of)}</th><th>won</th><th>lost</th><th>equal</th><th>both bad</th></tr></thead>"
-        f"<tbody>{body}</tbody></table><p class='quiet'>{total} vote{'s' * (total != 1)}; equal and both bad count half. "
-        f"In brackets and as a bar: {method} 95% interval.</p></div>"
+        f"<tbody>{body}</tbody></table><p class='quiet'>{total} vote{'s' * (total != 1)}; equal and both bad count half."
+        f" In brackets and as a bar: {method} 95% interval.</p></div>"
     )
 
 
