@@ -1,5 +1,5 @@
-"""What a visitor does on the guided tour: what was computed for it, and the work behind each step. Knows the library and
-desks, and nothing of Gradio.
+"""What a visitor does on the guided tour: what was computed for it, and the work behind each step. Knows the library
+and desks, and nothing of Gradio.
 """
 
 import threading

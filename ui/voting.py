@@ -110,8 +110,8 @@ def _score(standings: list[Standing]) -> str:
     return (
         f'<div class="result"><p class="done">{words.escape(finding(standings))}</p><table><thead><tr><th></th>'
         f"<th>{words.escape(of)}</th><th>won</th><th>lost</th><th>equal</th><th>both bad</th></tr></thead>"
-        f"<tbody>{body}</tbody></table><p class='quiet'>{total} vote{'s' * (total != 1)}; equal and both bad count half."
-        f" In brackets and as a bar: {method} 95% interval.</p></div>"
+        f"<tbody>{body}</tbody></table><p class='quiet'>{total} vote{'s' * (total != 1)}; equal and both bad count "
+        f"half. In brackets and as a bar: {method} 95% interval.</p></div>"
     )
 
 

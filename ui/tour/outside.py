@@ -1,4 +1,4 @@
-"""Steps 6 to 10 of the tour, what pruning is good for: the projector, the cliff, layer or width, 8 bits, the advisor."""
+"""Steps 6 to 10 of the tour, what pruning is good for: projector, cliff, layer or width, 8 bits, the advisor."""
 
 import gradio as gr
 import numpy as np
@@ -48,7 +48,7 @@ def projector(desks: Desks) -> Stop:
             return [heading(tell("6.none"), "", desk), gr.Plot(visible=False), task]
         last = seen[-1]
         shares = {x: words.percent(round(getattr(last, y), 3)) for x, y in
-                  (("ratio", "ratio"), ("before", "pruned"), ("after", "healed"), ("original", "original"))}  # fmt: skip
+                  (("ratio",) * 2, ("before", "pruned"), ("after", "healed"), ("original",) * 2)}  # fmt: skip
         read = tell("6.read", questions=last.questions)
         drawn = gr.Plot(pictures.projector(seen, tell), visible=True)
         return [heading(tell("6.found", **shares), read, desk), drawn, task]

@@ -277,7 +277,7 @@ def evidence(found: Sequence[Evidence], way: Way, kept: float, say: Say) -> go.F
     if np.isfinite(way.kept):
         figure.add_scatter(
             x=[100 * way.ratio], y=[way.kept], mode="markers", name=say("proposal"), hoverinfo="name",
-            marker=dict(symbol="star", size=17, color=VARIANT_COLOURS["recovered"], line=dict(width=1, color="#ffffff")),
+            marker=dict(symbol="star", size=17, color=VARIANT_COLOURS["recovered"], line=dict(width=1, color="#fff")),
         )  # fmt: skip
     look(figure, 360, say("axis.ratio"), say("axis.kept"))
     figure.update_layout(showlegend=True, legend=dict(orientation="h", y=-0.28, x=0))
