@@ -114,7 +114,7 @@ class Scenes:
 
         def sort(key: str, task: str):
             """Show the examples that try one thing."""
-            return [gr.Gallery(_pictures(task), selected_index=None)]
+            return gr.Gallery(_pictures(task))
 
         def pick(key: str, task: str, choice: gr.SelectData):
             """Lay an example scene on the table."""
@@ -132,7 +132,7 @@ class Scenes:
             return draw(desk, "")
 
         quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        self.task.input(sort, [desk_key, self.task], [self.gallery], **quiet)
+        self.task.input(sort, [desk_key, self.task], self.gallery, **quiet)
         self.gallery.select(pick, [desk_key, self.task], outputs, **quiet)
         self.picture.input(
             upload,
