@@ -1,5 +1,7 @@
 """The Learn tab: a guided tour of ten steps, each a live control on the real model. Draws what the steps say."""
 
+from functools import partial
+
 import gradio as gr
 
 from lvlm.errors import LVLMError
@@ -14,8 +16,8 @@ from ui.workspace import Desk, Desks
 CSS = ASSETS / "learn.css"
 
 
-def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
-    """The tab's content, and where on the tour somebody is who comes back."""
+def build(desks: Desks, desk_key: gr.Textbox) -> Part:
+    """The tab's content."""
     with gr.Row(elem_classes="tour-head"):
         jump = gr.Dropdown(
             [(step(n), n) for n in range(1, STEPS + 1)],
@@ -25,6 +27,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
             min_width=160,
         )
     stops: list[Stop] = []
+    begun = gr.State(False)  # whether this page has shown a step
     with gr.Walkthrough(selected=1, elem_id="tour") as walk:
         for number in range(1, STEPS + 1):
             with gr.Step(text(f"{number}.title"), id=number, elem_id=f"tour-{number}") as opened:
@@ -39,8 +42,8 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
             for button, to in ((back, number - 1), (on, number + 1)):
                 button.click(lambda to=to: (gr.Walkthrough(selected=to), to), None, [walk, jump], queue=False,
                              show_progress="hidden", api_visibility="private")  # fmt: skip
-            opened.select(lambda number=number: number, None, jump, queue=False, show_progress="hidden",
-                        api_visibility="private")  # fmt: skip
+            opened.select(partial(_arrive, desks, number), [desk_key, begun], [jump, walk, begun], queue=False,
+                          show_progress="hidden", api_visibility="private")  # fmt: skip
             stops.append(stop)
     jump.input(lambda to: gr.Walkthrough(selected=to), jump, walk, queue=False, show_progress="hidden",
                api_visibility="private")  # fmt: skip
@@ -57,11 +60,15 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
     def state(desk: Desk) -> tuple:
         return whole(desk), desk.teaching.version, desk.language
 
-    def draw_place(desk: Desk) -> list:
-        return [gr.Walkthrough(selected=desk.teaching.step), desk.teaching.step]
+    return Part(outputs, draw, [y for x in stops for y in x.starts], state)
 
-    place = Part([walk, jump], draw_place, state=lambda desk: None)  # on arrival alone: from there on a person walks
-    return Part(outputs, draw, [y for x in stops for y in x.starts], state), place
+
+def _arrive(desks: Desks, number: int, key: str, begun: bool) -> list:
+    """Note which step somebody is at. The first that a page shows by itself leads on to where the tour was left."""
+    teaching = desks.at(key).teaching
+    if begun:
+        teaching.step = number
+    return [teaching.step, gr.skip() if begun else gr.Walkthrough(selected=teaching.step), True]
 
 
 def stop_of(number: int, desks: Desks) -> Stop:
@@ -77,7 +84,6 @@ def _connect(desks: Desks, desk_key: gr.Textbox, stop: Stop, step: gr.Step, numb
 
     def event(key: str, *values) -> list:
         desk = desks.at(key)
-        desk.teaching.step = number
         try:
             return stop.show(desk, *values)
         except LVLMError as error:

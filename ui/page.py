@@ -67,7 +67,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             with gr.Tab("Cases", id="cases") as tab:
                 cases_tab = cases.build(desks, desk_key, tab, one_user)
             with gr.Tab("Learn", id="learn"):
-                learn_tab, place = learn.build(desks, desk_key)
+                learn_tab = learn.build(desks, desk_key)
         gr.on(
             [to_chat.click, from_heal.click],
             lambda: gr.Tabs(selected="chat"),
@@ -79,7 +79,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         )
 
         parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
-        parts += [learn_tab, place, speech]
+        parts += [learn_tab, speech]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 
