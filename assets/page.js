@@ -70,4 +70,30 @@ window.prunoscope = {
     document.execCommand("copy");
     box.remove();
   },
+
+  /** Names for what Gradio and Plotly leave nameless: a figure is one picture, which says its finding; an empty place
+      of Gradio's has a name but no role that may carry one. */
+  name() {
+    for (const figure of document.querySelectorAll(".figure")) {
+      const drawn = figure.querySelector(".svg-container");
+      if (!drawn) continue;
+      const label = `${prunoscope.finding(figure) || "Figure"}. Its numbers: CSV.`;
+      if (drawn.getAttribute("aria-label") === label) continue;
+      drawn.setAttribute("role", "img");
+      drawn.setAttribute("aria-label", label);
+    }
+    for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
+  },
 };
+
+{
+  let waiting = false;
+  new MutationObserver(() => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      prunoscope.name();
+    });
+  }).observe(document, { childList: true, subtree: true });
+}

@@ -32,7 +32,7 @@ STAGES = {
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
     """The rail inside a `gr.Sidebar`: the model, what was made from it, and what changes with time."""
     gr.HTML(
-        '<div class="brand"><b>Prunoscope</b><p>See what pruning takes out of a vision-language model, '
+        '<div class="brand"><h1>Prunoscope</h1><p>See what pruning takes out of a vision-language model, '
         "and how its answers change.</p></div>"
     )
     picker = gr.Dropdown(

@@ -61,7 +61,7 @@ class Served:
         )
 
     def wait(self) -> "Served":
-        while self.process.poll() is None and time.monotonic() - self.began < 60:
+        while self.process.poll() is None and time.monotonic() - self.began < 180:
             try:
                 urllib.request.urlopen(self.url, timeout=5).read()
                 return self
