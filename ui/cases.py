@@ -112,7 +112,8 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         """Filter the kept cases by task, verdict, tag, kind of model, share removed, and words in them."""
         keeping.look_for(desk, *wish)
 
-    on([x.input for x in kept.filters], find_cases, kept.filters, kept)
+    # a pasted text is a change and no input to Gradio; nothing that is drawn writes into this box
+    on([*(x.input for x in kept.filters[:-1]), kept.text.change], find_cases, kept.filters, kept)
     on([kept.judged.input, kept.tags.input, kept.note.blur], judge_case, kept.judgement, kept)
     on([kept.drop.click], delete_case, [], prey, kept)
 
