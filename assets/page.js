@@ -87,6 +87,21 @@ window.prunoscope = {
 };
 
 {
+  // A figure that was drawn on a hidden tab, or before the rail closed, takes the width that it has now.
+  const fit = new ResizeObserver(entries => {
+    for (const { target, contentRect } of entries)
+      if (contentRect.width && target._fullLayout && Math.abs(target._fullLayout.width - contentRect.width) > 1)
+        Plotly.Plots.resize(target);
+  });
+  const fitted = new WeakSet();
+  prunoscope.fit = () => {
+    for (const plot of document.querySelectorAll(".figure .js-plotly-plot"))
+      if (!fitted.has(plot)) {
+        fitted.add(plot);
+        fit.observe(plot);
+      }
+  };
+
   let waiting = false;
   new MutationObserver(() => {
     if (waiting) return;
@@ -94,6 +109,7 @@ window.prunoscope = {
     requestAnimationFrame(() => {
       waiting = false;
       prunoscope.name();
+      prunoscope.fit();
     });
   }).observe(document, { childList: true, subtree: true });
 }
