@@ -302,4 +302,4 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
 
 
 def _ask_label(desk: Desk) -> str:
-    return {2: "Ask both", 3: "Ask all three", 4: "Ask all four"}.get(len(desk.panes), "Ask")
+    return {0: "Ask", 1: "Ask", 2: "Ask both"}.get(len(desk.panes), "Ask all")
