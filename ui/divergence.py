@@ -2,6 +2,8 @@
 on hover, on keyboard focus, and as a table. Plain values in, text out; knows nothing of Gradio.
 """
 
+import re
+
 from evaluation.divergence import Choice, Divergence, Place
 from ui import words
 
@@ -13,6 +15,7 @@ SCALES = {
     "probability": ("likely", "unthinkable", "How likely the {reference} held each word that was said"),
     "kl": ("agree", "far apart", "How far the two models' expectations part before each word (KL divergence)"),
 }
+MARK = re.compile(r"</?[\w|]+>")
 LEAST = 0.001  # smaller probabilities are only said to be smaller
 # A click, or Enter on the focused word, chooses it; the mark moves here so that the focus stays where it is.
 CHOOSE = """element.addEventListener("click", event => {
@@ -36,10 +39,10 @@ def level(place: Place, by: str) -> int:
 
 
 def shown(text: str, token_text: str = "") -> str:
-    """A token as it stands in a line: its text, the end of the answer, or half a character."""
-    if text.strip():
-        return text.strip()
-    return "(end)" if token_text.startswith("<") else "(space)" if text else "·"
+    """A token as it stands in a line: its text, the end of the answer (a mark of the format), or half a character."""
+    if MARK.fullmatch(text or token_text):
+        return "(end)"
+    return text.strip() or ("(space)" if text else "·")
 
 
 def names_of(found: Divergence) -> list[str]:
@@ -115,7 +118,7 @@ def _tip(place: Place, reference: str, other: str, kind: str) -> str:
 
 def _bars(choices: tuple[Choice, ...], said: int) -> str:
     return "".join(
-        f'<span class="bar{" said" if x.token == said else ""}"><i style="width:{100 * x.probability:.1f}%"></i>'
+        f'<span class="bar{" spoken" if x.token == said else ""}"><i style="width:{100 * x.probability:.1f}%"></i>'
         f"<em>{words.escape(_choice(x))}</em><small>{likely(x.probability)}</small></span>"
         for x in choices
     )
