@@ -28,6 +28,8 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         )
     stops: list[Stop] = []
     begun = gr.State(False)  # whether this page has shown a step
+    # What steps are computed for, model and language. No State: those tell of changes in queued events alone.
+    about = gr.Textbox(visible="hidden", show_label=False, elem_id="tour-about")
     with gr.Walkthrough(selected=1, elem_id="tour") as walk:
         for number in range(1, STEPS + 1):
             with gr.Step(text(f"{number}.title"), id=number, elem_id=f"tour-{number}") as opened:
@@ -38,7 +40,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
                         "Next →", size="sm", variant="primary", visible=number < STEPS,
                         elem_id=f"tour-next-{number}",
                     )  # fmt: skip
-            _connect(desks, desk_key, stop, opened, number)
+            _connect(desks, desk_key, stop, opened, about, number)
             for button, to in ((back, number - 1), (on, number + 1)):
                 button.click(lambda to=to: (gr.Walkthrough(selected=to), to), None, [walk, jump], queue=False,
                              show_progress="hidden", api_visibility="private")  # fmt: skip
@@ -49,10 +51,11 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
                api_visibility="private")  # fmt: skip
 
     late = [x for x in stops if x.again]
-    outputs = [*(y for x in stops for y in x.fitted), *(y for x in late for y in x.outputs[: x.redrawn])]
+    outputs = [about, *(y for x in stops for y in x.fitted), *(y for x in late for y in x.outputs[: x.redrawn])]
 
     def draw(desk: Desk) -> list:
-        drawn = [y for x in stops for y in x.ranges(desk)]
+        drawn = [f"{desk.scores.digest} {desk.language}" if desk.scores is not None else ""]
+        drawn += [y for x in stops for y in x.ranges(desk)]
         for x in late:
             drawn += x.again(desk)
         return drawn
@@ -79,8 +82,8 @@ def stop_of(number: int, desks: Desks) -> Stop:
     return alone[number]() if number in alone else working[number](desks)
 
 
-def _connect(desks: Desks, desk_key: gr.Textbox, stop: Stop, step: gr.Step, number: int) -> None:
-    """Compute the step when it is opened and whenever one of its controls moves."""
+def _connect(desks: Desks, desk_key: gr.Textbox, stop: Stop, step: gr.Step, about: gr.Textbox, number: int) -> None:
+    """Compute the step when it is opened, whenever one of its controls moves, and when a model or language comes."""
 
     def event(key: str, *values) -> list:
         desk = desks.at(key)
@@ -89,7 +92,12 @@ def _connect(desks: Desks, desk_key: gr.Textbox, stop: Stop, step: gr.Step, numb
         except LVLMError as error:
             return [words.notice(str(error), "error"), *[gr.skip()] * (len(stop.outputs) - 1)]
 
+    def again(key: str, *values) -> list:
+        return event(key, *values) if desks.at(key).teaching.step == number else [gr.skip()] * len(stop.outputs)
+
     event.__name__, event.__doc__ = stop.name, stop.about
+    about.change(again, [desk_key, *stop.controls], stop.outputs, show_progress="hidden", concurrency_limit=None,
+                 api_visibility="private")  # fmt: skip
     moved = [x.submit if isinstance(x, gr.Textbox) else x.input for x in stop.controls]
     gr.on(
         [step.select, *moved],
