@@ -114,7 +114,8 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         ]
 
     def follow(key: str) -> Iterator[list]:
-        """Show the answers growing until the last has ended; between its ends only text that grew is sent."""
+        """Show the answers growing until the last has ended; between its ends only text that grew is sent, and what can
+        be pressed: a drawing of the desk as it was before the question may reach the page after the first frame."""
         desk = desks.at(key)
         yield draw_talk(desk)
         before: list = [None] * len(shown)
@@ -122,7 +123,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             now = [panes.messages(desk, here) for here in panes.standing(desk)]
             if now != before:
                 grown = (gr.skip() if new == old else new for new, old in zip(now, before, strict=True))
-                yield [*(x for new in grown for x in (new, gr.skip())), *[gr.skip()] * (len(talking) - len(growing))]
+                pressed = [gr.Button(_ask_label(desk), interactive=False), gr.Button(interactive=True)]
+                rest = [gr.skip()] * (len(talking) - len(growing) - 3)
+                yield [*(x for new in grown for x in (new, gr.skip())), gr.skip(), *pressed, *rest]
                 before = now
             time.sleep(FRAME_SECONDS)
         yield draw_talk(desk)
