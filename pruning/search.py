@@ -6,7 +6,7 @@ for as long as that helps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -275,4 +275,4 @@ def _moved(gone, whole, prices, target, tried, settings: Search) -> tuple[np.nda
 def _choice(scores: Scores, importance: Importance, gone: np.ndarray, whole: np.ndarray) -> Choice:
     everything = Choice.everything(scores.anatomy)
     out = [i for i in range(len(whole)) if (gone[i] >= whole[i]).all()]
-    return replace(everything).without_layers(out).without(importance, gone[:, 0], gone[:, 1])
+    return everything.without_layers(out).without(importance, gone[:, 0], gone[:, 1])
