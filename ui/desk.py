@@ -63,7 +63,7 @@ class Desk:
     looking: Looking = field(default_factory=Looking)
     job: jobs.Job | None = None
     answering: jobs.Job | None = None
-    answered: int = 0  # moves when answers end
+    answered: int = 0  # moves when answers end, and when one was read closely
     version: int = 0  # moves with whatever else changes, except in `variants`, `healing` and `measuring`
     seen: float = field(default_factory=time.monotonic)  # when its page last looked
     used: float = field(default_factory=time.monotonic)  # when its visitor last did something
@@ -93,6 +93,12 @@ class Desk:
     @property
     def busy(self) -> bool:
         return self.job is not None and self.job.busy
+
+    @property
+    def awake(self) -> bool:
+        """Whether anything is under way that will change what a page shows, whoever started it."""
+        answering = self.answering is not None and self.answering.busy
+        return self.busy or answering or self.looking.busy
 
     @property
     def is_healing(self) -> bool:

@@ -161,6 +161,7 @@ def _start(desk, title: str, work) -> jobs.Job:
     def then(end: str) -> None:
         looking.refusal = job.error
         looking.version += 1
+        desk.answered += 1
 
     looking.job = job = jobs.Job(title, work, then)
     return job.start()

@@ -90,12 +90,13 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             desk = desks.peek(key)
             if desk.shared is None and desk.job is None:
                 desk.open(model)
-            now = [part.state(desk) for part in parts]  # before drawing: what changes meanwhile is drawn next time
+            # Before drawing: what changes meanwhile is drawn next time, and the next time comes soon.
+            awake, now = desk.awake, [part.state(desk) for part in parts]
             drawn = []
             for part, state, before in zip(parts, now, drawn_before or [None] * len(parts), strict=True):
                 same = state == before and part is not again
                 drawn += [gr.skip()] * len(part.outputs) if same else part.draw(desk)
-            pace = gr.Timer(BUSY_SECONDS if desk.busy else IDLE_SECONDS)
+            pace = gr.Timer(BUSY_SECONDS if awake else IDLE_SECONDS)
             return [pace, now, *job.draw(desk), *clock.draw(desk), *drawn]
 
         question = next(x for x in app.blocks.values() if getattr(x, "elem_id", None) == "question")

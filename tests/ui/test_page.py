@@ -1,6 +1,7 @@
 """The page as built, without a server: what drawing gives, how fast, and what the chat makes of answers."""
 
 import re
+import threading
 import time
 from functools import partial
 
@@ -108,23 +109,26 @@ def test_the_rail_says_what_each_model_takes_and_whether_it_fits(monkeypatch):
 
 @pytest.fixture
 def look(desks, monkeypatch):
-    """What the page's clock draws: (key, states seen) → the states now, and the parts that are drawn."""
+    """What the page's clock draws: (key, states seen) → the states now, and the parts that are drawn. `pace` is the
+    clock's from then on, and `meanwhile()` happens while a part is drawn."""
     monkeypatch.setattr(page, "Desks", lambda shelf: desks)
     drawn = []
-    for module in (page.rail, page.prune, page.heal, page.chat, page.measure):
-        monkeypatch.setattr(module, "Part", partial(_noting, drawn, module.__name__.removeprefix("ui.")))
-    app = page.build_app("one")
-    (tick,) = [x.fn for x in app.fns.values() if x.targets and x.targets[0][1] == "tick"]
 
     def at(key: str, seen):
         drawn.clear()
-        return tick(key, seen)[1], set(drawn)
+        timer, states, *_ = tick(key, seen)
+        at.pace = timer.value
+        return states, set(drawn)
 
+    def noting(name: str, outputs, draw, *rest, **options) -> Part:
+        return Part(outputs, lambda desk: drawn.append(name) or at.meanwhile() or draw(desk), *rest, **options)
+
+    at.meanwhile = lambda: None
+    for module in (page.rail, page.prune, page.heal, page.chat, page.measure):
+        monkeypatch.setattr(module, "Part", partial(noting, module.__name__.removeprefix("ui.")))
+    app = page.build_app("one")
+    (tick,) = [x.fn for x in app.fns.values() if x.targets and x.targets[0][1] == "tick"]
     return at
-
-
-def _noting(drawn: list, name: str, outputs, draw, *rest, **options) -> Part:
-    return Part(outputs, lambda desk: drawn.append(name) or draw(desk), *rest, **options)
 
 
 def test_only_parts_that_moved_are_drawn_anew(desks, look):
@@ -144,3 +148,25 @@ def test_only_parts_that_moved_are_drawn_anew(desks, look):
     wait(desk.prune())
     seen, drawn = look("a", seen)
     assert drawn == {"rail", "prune", "heal", "chat", "measure"}
+
+
+def test_a_page_looks_again_soon_until_it_has_drawn_the_end(desks, look):
+    """A job that ends while its page is being drawn, and an answer that is read after the last job, leave no page with
+    an old drawing until its next idle look."""
+    desk, release = desks.at("a"), threading.Event()
+    wait(desk.open("one"))
+    wait(desk.prune())
+    seen, _ = look("a", None)
+    assert look.pace == page.IDLE_SECONDS
+    job = desk.start("Wait", lambda report: release.wait(300))
+    look.meanwhile = lambda: (release.set(), wait(job)) and None
+    seen, _ = look("a", seen)
+    assert look.pace == page.BUSY_SECONDS
+    look.meanwhile = lambda: None
+    seen, drawn = look("a", seen)
+    assert look.pace == page.IDLE_SECONDS and "prune" in drawn
+    wait(desk.ask(None, "how many?", max_new_tokens=2, temperature=0))
+    seen, _ = look("a", seen)
+    wait(desk.looking.job)
+    seen, drawn = look("a", seen)
+    assert "chat" in drawn and look.pace == page.IDLE_SECONDS
