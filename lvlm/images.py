@@ -11,6 +11,7 @@ from .errors import BadImage, BadQuestion
 
 LONGEST_SIDE = 20_000  # pixels; longer images are refused before they are decoded
 MOST_PIXELS = 200_000_000  # 600 MB as RGB; guards against decompression bombs with short sides
+LONGEST_QUESTION = 100_000  # characters; longer ones fit no context, and are refused before they are cut into tokens
 WORKING_SIDE = 2_048  # larger images are shrunk to this: no vision tower here looks closer
 
 
@@ -83,11 +84,18 @@ def check_question(text: str, tokens: int | None = None, context: int | None = N
     """The question without surrounding white space.
 
     tokens, context: length of the whole prompt and what the model can take, where already known.
-    Raises BadQuestion if it is empty or the prompt leaves no room for an answer.
+    Raises BadQuestion if it is no text, empty or too long, or the prompt leaves no room for an answer.
     """
+    if not isinstance(text, str | None):
+        raise BadQuestion(f"A question is a text, not {type(text).__name__}: please type one.")
     text = (text or "").strip()
     if not text:
         raise BadQuestion("The question is empty: please type one.")
+    if len(text) > LONGEST_QUESTION:
+        raise BadQuestion(
+            f"The question is too long: it has {len(text):,} characters, and {LONGEST_QUESTION:,} are the most. "
+            "Please shorten it."
+        )
     if tokens is not None and context is not None and tokens >= context:
         raise BadQuestion(
             f"The question is too long: with the image it takes {tokens} tokens, "

@@ -12,6 +12,7 @@ from ui import panes, scenes, words
 from ui.compared import Compared
 from ui.inputs import Dial
 from ui.kept import keep_button
+from ui.limits import HOTTEST, LONGEST_ANSWER, MOST_EXCHANGES
 from ui.part import Part, Start, whole
 from ui.parting import parting
 from ui.scenes import Scenes
@@ -23,7 +24,8 @@ FRAME_SECONDS = 0.08  # between two looks at the growing answers
 INT8 = "8-bit weights in the last pane (LLM.int8)"
 AFRESH = (
     "Every question is asked afresh: earlier turns are not sent, so that answers differ by the model alone. "
-    "The same picture, question, seed and settings give the same answers again."
+    "The same picture, question, seed and settings give the same answers again. "
+    f"The last {MOST_EXCHANGES} questions stay; Cases keep for good."
 )
 
 
@@ -70,10 +72,12 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             compared = Compared()
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():
-                    length = Dial(8, 512, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length")
+                    length = Dial(
+                        8, LONGEST_ANSWER, 96, step=8, buttons=[], label="Longest answer (tokens)", elem_id="length"
+                    )
                     temperature = Dial(
                         0,
-                        1.5,
+                        HOTTEST,
                         0,
                         step=0.1,
                         buttons=[],

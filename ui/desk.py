@@ -5,6 +5,7 @@ are kept in workspace.py. Knows the library and jobs, and nothing of Gradio.
 """
 
 import gc
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from samples import load_samples
 from ui import jobs, making, runs
 from ui.healing import Healing
 from ui.keeping import Keeping
+from ui.limits import MOST_EXCHANGES
 from ui.looking import Looking, answers_ended
 from ui.measuring import Measuring
 from ui.picking import Picking
@@ -68,6 +70,7 @@ class Desk:
     seen: float = field(default_factory=time.monotonic)  # when its page last looked
     used: float = field(default_factory=time.monotonic)  # when its visitor last did something
     resting: Rest | None = None  # its models, while they are put away
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)  # held while a job begins: clicks double
 
     # --- what is there ---
 
@@ -161,10 +164,6 @@ class Desk:
         shares: bool = False,
     ) -> jobs.Job:
         """Start the desk's one job; the one under way, if any, is cancelled. Raises LVLMError if that is a long one."""
-        self.check_free()
-        if self.busy:
-            self.job.cancel()
-        self.notice = ""
 
         def then(end: str) -> None:
             if job is not self.job:  # another one was started since: its result is not wanted
@@ -176,9 +175,14 @@ class Desk:
             self.version += 1
             self.seen = time.monotonic()  # what it made waits for its visitor
 
-        self.job = job = jobs.Job(title, work, then, shares)
-        self.version += 1
-        return job.start()
+        with self.lock:
+            self.check_free()
+            if self.busy:
+                self.job.cancel()
+            self.notice = ""
+            self.job = job = jobs.Job(title, work, then, shares)
+            self.version += 1
+            return job.start()
 
     def check_free(self) -> None:
         """No click ends the work of minutes or hours by the way: whatever takes long shares the machine."""
@@ -270,11 +274,11 @@ class Desk:
     # --- talking ---
 
     def ask(self, image, question: str, *, max_new_tokens: int, temperature: float, seed: int = 0) -> jobs.Job:
-        """Ask every pane's model; their answers grow side by side. A refused question leaves the talk as it was."""
+        """Ask every pane's model; their answers grow side by side. A refused question leaves the talk as it was.
+        Raises LVLMError while the last one is being answered."""
         panes, talk = self.panes, self.talk
         how = How(max_new_tokens, temperature, seed)
         exchange = Exchange.of(question, panes, how)
-        talk.append(exchange)
 
         def work(report: Report) -> None:
             exchange.grow(panes, image, job.wish_to_stop, pause, **asdict(how))
@@ -290,11 +294,16 @@ class Desk:
             if end != "done":
                 talk.remove(exchange)
             else:
+                del talk[:-MOST_EXCHANGES]
                 answers_ended(self)
             self.answered += 1
 
-        self.answering = job = jobs.Job("Answer", work, then)
-        return job.start()
+        with self.lock:
+            if self.answering is not None and self.answering.busy:
+                raise LVLMError("The last question is still being answered: press Stop first.")
+            talk.append(exchange)
+            self.answering = job = jobs.Job("Answer", work, then)
+            return job.start()
 
     def show(self, image, questions: tuple[str, ...]) -> None:
         """Put another picture on the table: a new conversation begins."""

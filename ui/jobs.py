@@ -16,6 +16,7 @@ from typing import Any
 
 from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Event, LossPoint, Progress, Report
+from ui.limits import MOST_IN_LINE
 
 log = logging.getLogger(__name__)
 PATIENCE = 2.0  # seconds after which patient work goes before those who came later
@@ -49,11 +50,14 @@ class Turns:
 
     @contextmanager
     def turn(self, cancelled: threading.Event, patient: bool = False):
-        """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it. Within a turn of the same
-        thread it is held already. patient: lets those pass that come later, for a while."""
+        """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it, and LVLMError where too
+        many wait already. Within a turn of the same thread it is held already. patient: lets those pass that come
+        later, for a while."""
         if self._holder is not None and self._holder.thread == threading.get_ident():
             yield
             return
+        if len(self._line) >= MOST_IN_LINE:
+            raise LVLMError(f"{MOST_IN_LINE} others are in line for this machine: please try again in a few minutes.")
         self._wait(cancelled, patient)
         mine = threading.get_ident()
         try:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from lvlm.chat import ChatStream
 from lvlm.errors import BadQuestion
+from ui.limits import HOTTEST, LONGEST_ANSWER
 from ui.variants import Variant
 
-LONGEST, HOTTEST, LAST_SEED = 512, 1.5, 2**32 - 1
+LAST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class How:
     @classmethod
     def wished(cls, max_new_tokens, temperature, seed) -> "How":
         """What a person typed. Raises BadQuestion for numbers nobody can mean."""
-        if not (isinstance(max_new_tokens, int | float) and 1 <= max_new_tokens <= LONGEST):
-            raise BadQuestion(f"An answer of {max_new_tokens} tokens is out of range: choose 1 to {LONGEST}.")
+        if not (isinstance(max_new_tokens, int | float) and 1 <= max_new_tokens <= LONGEST_ANSWER):
+            raise BadQuestion(f"An answer of {max_new_tokens} tokens is out of range: choose 1 to {LONGEST_ANSWER}.")
         if not (isinstance(temperature, int | float) and 0 <= temperature <= HOTTEST):
             raise BadQuestion(f"A temperature of {temperature} is out of range: choose 0 to {HOTTEST}.")
-        if not (isinstance(seed, int | float) and seed == int(seed) and 0 <= seed <= LAST_SEED):
+        if not (isinstance(seed, int | float) and 0 <= seed <= LAST_SEED and seed == int(seed)):
             raise BadQuestion(f"{seed} is no seed: choose a whole number from 0 to {LAST_SEED}.")
         return cls(int(max_new_tokens), float(temperature), int(seed))
 
