@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 
 from ui.plots import ATTENTION, BOTH, GOES, MARGIN, MLP, ONLY_KEPT, STAYS, Marks, compared, dots, fates, framed, pins
 from ui.plots import row_height, strokes
-from ui.words import count, percent, significant, some
+from ui.texts import say
+from ui.words import capital, count, percent, significant, some
 
 ALL, IMAGE, TEXT = "#8a94a6", ATTENTION, MLP  # tokens: all of them, of images, of words
 TOWER = "#7c8aa0"
@@ -24,12 +25,16 @@ def influence_finding(influence: np.ndarray, removed: Sequence[int], other: Sequ
         return compared("layers", len(both), len(removed) - len(both), len(other) - len(both))
     if removed:
         share = float(np.sum(influence[list(removed)])) / total if total else 0.0
-        noun = f"Layer {some(removed)} carries" if len(removed) == 1 else f"Layers {some(removed)} carry"
-        return f"{noun} {percent(round(share, 2))} of the influence and {'goes' if len(removed) == 1 else 'go'}"
+        return say(
+            "{n:Layer|Layers} {layers} {n:carries|carry} {share} of the influence and {n:goes|go}",
+            n=len(removed), layers=some(removed), share=percent(round(share, 2)),
+        )  # fmt: skip
     descending = np.cumsum(np.sort(influence)[::-1])
     few = int(np.searchsorted(descending, 0.6 * total)) + 1
     share = percent(round(float(descending[few - 1] / total), 2)) if total else "0%"
-    return f"{few} of {layers} layers {'carries' if few == 1 else 'carry'} {share} of the influence"
+    return say(
+        "{few} of {layers} layers {few:carries|carry} {share} of the influence", few=few, layers=layers, share=share
+    )
 
 
 def influence(
@@ -48,18 +53,25 @@ def influence(
     layers = np.arange(len(values))
     gone = fates(np.isin(layers, removed), None if other is None else np.isin(layers, other))
     hover = [
-        f"<b>Layer {i}</b> {what}<br>It turns what passes through it by {significant(float(v))}"
-        f"<br>image tokens {significant(float(im))} · text tokens {significant(float(tx))}"
+        say(
+            "<b>Layer {layer}</b> {fate}<br>It turns what passes through it by {all}"
+            "<br>image tokens {image} · text tokens {text}",
+            layer=i,
+            fate=say(what),
+            all=significant(float(v)),
+            image=significant(float(im)),
+            text=significant(float(tx)),
+        )  # fmt: skip
         for i, (v, im, tx, what) in enumerate(zip(values, image, text, gone, strict=True))
     ]
     traces = []
     for name, part, colour, offset in (("image tokens", image, IMAGE, -0.4), ("text tokens", text, TEXT, 0.02)):
-        traces += _bars(part, gone, colour, hover, name=name, offset=offset, width=0.38)
+        traces += _bars(part, gone, colour, hover, name=say(name), offset=offset, width=0.38)
     stroke = dict(symbol="line-ns", size=0.72 * row_height(len(values)), line=dict(width=3, color=ALL))
-    traces.append(dots(values, layers, stroke, name="all tokens") | dict(hovertext=hover, hoverinfo="text"))
+    traces.append(dots(values, layers, stroke, name=say("all tokens")) | dict(hovertext=hover, hoverinfo="text"))
     traces += pins(marks, lambda x: (0, x.layer) if x.head is None else None)
     x = dict(showgrid=True, rangemode="tozero")
-    return framed(traces, len(values), "block influence (1 − cosine)", marks, x)
+    return framed(traces, len(values), say("block influence (1 − cosine)"), marks, x)
 
 
 def _bars(
@@ -83,7 +95,7 @@ def _bars(
             base=base,
             offset=offset,
             width=width,
-            name=f"{name}, {what}",
+            name=f"{name}, {say(what)}",
             hovertext=hover,
             hoverinfo="text",
         )
@@ -96,8 +108,9 @@ def network_finding(before: int, after: int, shared: tuple[int, int, int] | None
     if shared is not None:
         return compared("parameters", *shared, said=count)
     if before == after:
-        return f"All {count(before)} parameters of the decoder layers stay"
-    return f"{percent(round((before - after) / before, 3))} of the decoder layers' {count(before)} parameters go"
+        return say("All {count} parameters of the decoder layers stay", count=count(before))
+    share = percent(round((before - after) / before, 3))
+    return say("{share} of the decoder layers' {count} parameters go", share=share, count=count(before))
 
 
 def network(attention, mlp, vision: int, projector: int, words: int, marks: Marks = Marks()) -> go.Figure:
@@ -111,21 +124,27 @@ def network(attention, mlp, vision: int, projector: int, words: int, marks: Mark
     traces, start = [], np.zeros(layers)
     for name, part, colour in (("attention", attention, ATTENTION), ("MLP", mlp, MLP)):
         hover = [
-            f"<b>Layer {i}, {name}</b><br>{count(float(s))} of {count(float(w))} parameters stay"
+            say(
+                "<b>Layer {layer}, {part}</b><br>{stays} of {all} parameters stay",
+                layer=i,
+                part=say(name),
+                stays=count(float(s)),
+                all=count(float(w)),
+            )  # fmt: skip
             for i, (s, w) in enumerate(zip(part.stays + part.second, part.whole, strict=True))
         ]
         for what, values in ((STAYS, part.stays), (BOTH, part.both), (GOES, part.first), (ONLY_KEPT, part.second)):
             if values.any():
-                traces += _bars(values, np.full(layers, what), colour, hover, name, start)
+                traces += _bars(values, np.full(layers, what), colour, hover, say(name), start)
             start = start + values
     ticks, top = [(i, str(i)) for i in range(0, layers, 1 if layers <= 16 else 2)], -0.5
     for name, full, size in (("projector", "projector", projector), ("vision", "vision tower", vision)):
         rows = max(1.0, size / whole)
-        ticks.append((top - GAP - rows / 2, name))
+        ticks.append((top - GAP - rows / 2, say(name)))
         traces.append(_block(full, size, rows, ticks[-1][0]))
         top -= GAP + rows
     rows = max(1.0, words / whole)
-    ticks.append((layers - 0.5 + GAP + rows / 2, "words"))
+    ticks.append((layers - 0.5 + GAP + rows / 2, say("words")))
     traces.append(_block("embeddings and output head", words, rows, ticks[-1][0]))
     bottom = layers - 0.5 + GAP + rows
     traces += pins(marks, lambda x: (whole * 1.02, x.layer) if x.head is None else None)
@@ -133,7 +152,7 @@ def network(attention, mlp, vision: int, projector: int, words: int, marks: Mark
     y = dict(range=[bottom, top], tickvals=places, ticktext=names, title=None)
     height = round(row_height(layers) * (bottom - top)) + 54
     x = dict(range=[0, whole * 1.04])
-    return framed(traces, layers, "parameters", marks, x, y, height=height, margin=MARGIN | dict(l=74))
+    return framed(traces, layers, say("parameters"), marks, x, y, height=height, margin=MARGIN | dict(l=74))
 
 
 def _block(name: str, size: int, rows: float, y: float) -> dict:
@@ -144,8 +163,8 @@ def _block(name: str, size: int, rows: float, y: float) -> dict:
         y=[y],
         width=[rows if rows > 1 else 0.78],
         orientation="h",
-        name=name,
+        name=say(name),
         marker=dict(color=TOWER, opacity=0.55, line=dict(width=0)),
-        hovertext=f"<b>{name[:1].upper()}{name[1:]}</b><br>all {count(size)} parameters stay",
+        hovertext=f"<b>{capital(say(name))}</b><br>{say('all {count} parameters stay', count=count(size))}",
         hoverinfo="text",
     )

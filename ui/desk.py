@@ -26,7 +26,7 @@ from ui.runs import Run
 from ui.shelf import Shared, Shelf
 from ui.talk import Exchange, How
 from ui.teaching import Teaching
-from ui.texts import LANGUAGES, preferred
+from ui.texts import LANGUAGES, preferred, speak
 from ui.variants import ORIGINAL, Variant, Variants
 
 DEFAULT_SAMPLES, MOST_SAMPLES = 10, 50
@@ -144,6 +144,7 @@ class Desk:
         if language not in LANGUAGES:
             raise LVLMError(f"There is no language {language!r}: choose {' or '.join(LANGUAGES)}.")
         self.language, self.spoken = language, True
+        speak(language)
 
     def hear(self, accepted: str | None) -> None:
         """Take the browser's language, unless one was chosen."""

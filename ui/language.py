@@ -1,5 +1,5 @@
 """English and Simplified Chinese in the browser: Gradio translates the labels of every tab and the tour's texts there,
-and the switch between the two.
+and the switch between the two. What is drawn from a desk comes in its visitor's language already.
 """
 
 import json
@@ -10,7 +10,7 @@ from gradio.i18n import I18nData
 
 from ui import glossary
 from ui.part import Part, Start
-from ui.texts import LANGUAGES, labels, tour
+from ui.texts import LANGUAGES, labels, say, tour
 from ui.workspace import Desks
 
 NAMES = ("label", "info", "placeholder", "value")  # of a component's texts
@@ -48,14 +48,14 @@ class Studio(gr.Blocks):
     def get_config_file(self):
         config = super().get_config_file()
         for component in config["components"]:
-            component["props"] = translated(component["props"])
+            component["props"] = marked(component["props"])
         return config
 
     def get_api_info(self, *options, **named):
         return _plain(super().get_api_info(*options, **named))
 
 
-def translated(props: dict) -> dict:
+def marked(props: dict) -> dict:
     """A component's properties with marks in the place of known labels, its choices' included."""
     known, found = labels(), dict(props)
     for name in NAMES:
@@ -95,3 +95,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         [Start(choice.input, set_language, [choice])],
         state=lambda desk: desk.language,
     )
+
+
+def headers(app: gr.Blocks) -> Part:
+    """The headers of all tabs and steps: Gradio translates those of opened ones alone."""
+    tabs = [x for x in app.blocks.values() if isinstance(x, gr.Tab)]
+    said = [x.label if isinstance(x.label, str) else x.label.key for x in tabs]
+    return Part(tabs, lambda desk: [type(x)(say(y)) for x, y in zip(tabs, said)], state=lambda desk: None)

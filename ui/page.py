@@ -68,6 +68,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
                 cases_tab = cases.build(desks, desk_key, tab, one_user)
             with gr.Tab("Learn", id="learn"):
                 learn_tab = learn.build(desks, desk_key)
+        headed = language.headers(app)
         gr.on(
             [to_chat.click, from_heal.click],
             lambda: gr.Tabs(selected="chat"),
@@ -79,7 +80,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         )
 
         parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
-        parts += [learn_tab, speech]
+        parts += [learn_tab, speech, headed]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 
@@ -91,7 +92,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             if desk.shared is None and desk.job is None:
                 desk.open(model)
             # Before drawing: what changes meanwhile is drawn next time, and the next time comes soon.
-            awake, now = desk.awake, [part.state(desk) for part in parts]
+            awake, now = desk.awake, [(desk.language, part.state(desk)) for part in parts]
             drawn = []
             for part, state, before in zip(parts, now, drawn_before or [None] * len(parts), strict=True):
                 same = state == before and part is not again

@@ -7,6 +7,7 @@ from html import escape
 from pruning import Facts, Plan, Unit
 from ui import words
 from ui.picking import FORCE, FREE, PIN, Picking, Trial
+from ui.texts import retell, say
 
 HINT = "Click a bar, a head or a layer in the figures, or choose one here, to see its numbers."
 BUTTONS = {  # what a press does, by what holds
@@ -22,43 +23,62 @@ def fate(unit: Unit, plan: Plan, picking: Picking) -> str:
     if wished == FREE and unit.head is not None:
         wished = picking.wished(Unit(unit.layer))
     if gone:
-        return "goes, forced out by you" if wished == FORCE else "goes by this plan"
-    return "stays, pinned by you" if wished == PIN else "stays in this plan"
+        return say("goes, forced out by you" if wished == FORCE else "goes by this plan")
+    return say("stays, pinned by you" if wished == PIN else "stays in this plan")
 
 
 def facts(found: Facts, becomes: str) -> str:
     """A unit's numbers, and what goes with it."""
-    unit, share = found.unit, f"{words.count(found.parameters)} ({words.percent(found.share)} of the language model)"
+    unit, score = found.unit, words.significant(found.score)
+    share = say(
+        "{count} ({share} of the language model)",
+        count=words.count(found.parameters), share=words.percent(found.share),
+    )  # fmt: skip
     if unit.head is None:
         rows = [
-            ("Block influence", f"{words.significant(found.score)}: rank {found.rank} of {found.of} layers"),
+            (
+                "Block influence",
+                say("{score}: rank {rank} of {of} layers", score=score, rank=found.rank, of=found.of),
+            ),
             ("Over image tokens", _number(found.image)),
             ("Over text tokens", _number(found.text)),
             ("Parameters", share),
             (
                 "Goes with it",
-                f"all {found.in_layer} heads, {found.neurons:,} neurons and the norms; what enters the layer would "
-                "pass on as it is",
+                say(
+                    "all {heads} heads, {neurons:,} neurons and the norms; what enters the layer would pass on as "
+                    "it is",
+                    heads=found.in_layer,
+                    neurons=found.neurons,
+                ),  # fmt: skip
             ),
         ]
     else:
-        group = f", a group of {found.queries} query heads that share one key and value" if found.queries > 1 else ""
+        shares = ", a group of {queries} query heads that share one key and value"
+        group = say(shares, queries=found.queries) if found.queries > 1 else ""
         rows = [
             (
                 "Importance",
-                f"{words.significant(found.score)}: rank {found.rank} of {found.of} heads, {found.rank_in_layer} of "
-                f"{found.in_layer} in its layer{group}",
+                say(
+                    "{score}: rank {rank} of {of} heads, {rank_here} of {here} in its layer{group}",
+                    score=score,
+                    rank=found.rank,
+                    of=found.of,
+                    rank_here=found.rank_in_layer,
+                    here=found.in_layer,
+                    group=group,
+                ),  # fmt: skip
             ),
             ("Parameters", share),
             ("Goes with it", "; ".join(_together(found))),
         ]
-    body = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows)
-    name = f"{unit.name[:1].upper()}{unit.name[1:]}"
+    body = "".join(f"<div><dt>{say(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows)
+    name = words.capital(retell(unit.name))
     return f'<div class="picked"><h4>{name} <span>{escape(becomes)}</span></h4><dl>{body}</dl></div>'
 
 
 def _number(value: float | None) -> str:
-    return "not known: the samples had none" if value is None else words.significant(value)
+    return say("not known: the samples had none") if value is None else words.significant(value)
 
 
 def _together(found: Facts) -> list[str]:
@@ -67,13 +87,14 @@ def _together(found: Facts) -> list[str]:
     for x in found.together:
         places.setdefault((x.rows, x.first, x.last), []).append(x.path.rpartition(".")[2])
     return [
-        f"{'rows' if rows else 'columns'} {first}–{last} of {_and(names)}"
+        say(
+            "rows {first}–{last} of {matrices}" if rows else "columns {first}–{last} of {matrices}",
+            first=first,
+            last=last,
+            matrices=words.listed(names),
+        )  # fmt: skip
         for (rows, first, last), names in places.items()
     ]
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def trial(trial: Trial | None, busy: bool) -> str:
@@ -94,6 +115,6 @@ def trial(trial: Trial | None, busy: bool) -> str:
 
 def _verdict(original: list[str], without: list[str]) -> str:
     if original == without:
-        return "Both give the same answer: nothing that this question needs is lost."
+        return say("Both give the same answer: nothing that this question needs is lost.")
     same = next((i for i, (a, b) in enumerate(zip(original, without)) if a != b), min(len(original), len(without)))
-    return f"The answers part at word {same + 1}."
+    return say("The answers part at word {word}.", word=same + 1)

@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from pruning import Unit
+from ui.texts import say
 from ui.words import VARIANT_COLOURS, percent
 
 KEPT, GONE = VARIANT_COLOURS["original"], VARIANT_COLOURS["pruned"]
@@ -82,7 +83,7 @@ def framed(
             barmode="overlay",
             shapes=shapes,
             xaxis=axis | dict(title=dict(text=x_title, standoff=8)) | x,
-            yaxis=axis | dict(title=dict(text="layer", standoff=4)) | rows | y,
+            yaxis=axis | dict(title=dict(text=say("layer"), standoff=4)) | rows | y,
         )
         | layout,
     )
@@ -118,12 +119,17 @@ def fates(this: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
 
 
 def compared(noun: str, both: float, this: float, kept: float, said=lambda x: f"{x:,.0f}") -> str:
-    """What two plans have in common, in one sentence."""
+    """What two plans have in common, in one sentence. noun: layers, heads, neurons or parameters."""
     if not this and not kept:
-        return f"Both plans remove the same {noun}"
-    many = f"{noun[:-1]} goes" if both == 1 else f"{noun} go"
-    alone = [f"{said(x)} {where}" for x, where in ((this, "only now"), (kept, "only in the kept one")) if x]
-    return ", ".join([f"{said(both) if both else 'No'} {many} in both plans", *alone])
+        return say("Both plans remove the same {things}", things=say(noun))
+    things = say(noun[:-1] if both == 1 else noun)
+    many = say("{count} {things} {n:goes|go} in both plans", count=said(both), things=things, n=both)
+    alone = [
+        say(text, count=said(x))
+        for x, text in ((this, "{count} only now"), (kept, "{count} only in the kept one"))
+        if x
+    ]
+    return say(", ").join([many if both else say("No {things} go in both plans", things=things), *alone])
 
 
 def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -172,10 +178,10 @@ def _map(
             ygap=max(gap, 2),
             showscale=False,
             hoverongaps=False,
-            name="goes" if goes else "stays",
+            name=say("goes" if goes else "stays"),
             customdata=told,
             meta=dict(columns=names),
-            hovertemplate=sentence.replace("$", "goes" if goes else "stays") + "<extra></extra>",
+            hovertemplate=sentence.replace("$", say("goes" if goes else "stays")) + "<extra></extra>",
         )
         for goes in (False, True)
     ]
@@ -189,11 +195,14 @@ def heads_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None =
         return compared("heads", (gone & also).sum(), (gone & ~also).sum(), (also & ~gone).sum())
     if not gone.any():
         best = int(np.argmax([np.sum(row) for row in scores]))
-        return f"All {total} heads stay; layer {best}'s matter most"
+        return say("All {total} heads stay; layer {layer}'s matter most", total=total, layer=best)
     importance = sum(float(np.sum(row)) for row in scores)
     lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
     share = lost / importance if importance else 0.0
-    return f"{int(gone.sum())} of {total} heads go; they hold {percent(round(share, 3))} of the heads' importance"
+    return say(
+        "{gone} of {total} heads go; they hold {share} of the heads' importance",
+        gone=int(gone.sum()), total=total, share=percent(round(share, 3)),
+    )  # fmt: skip
 
 
 def heads(
@@ -206,21 +215,30 @@ def heads(
     """
     values, gone = _table(scores), _goes(scores, kept)
     ranks = 1 + np.sum(values[:, None, :] > values[:, :, None], axis=2)
-    what = "head" if group == 1 else f"group of {group} heads"
+    what = (
+        say("head {number}", number="%{x}")
+        if group == 1
+        else say("group {number} of {heads} heads", number="%{x}", heads=group)
+    )
     traces = _map(
         values,
         gone,
         np.dstack([values, ranks]),
-        ["importance", "rank"],
-        f"<b>Layer %{{y}}, {what} %{{x}}</b> $<br>"
-        "importance %{customdata[0]:.3g}, rank %{customdata[1]} in its layer",
+        [say("importance"), say("rank")],
+        say(
+            "<b>Layer {layer}, {head}</b> $<br>importance {importance}, rank {rank} in its layer",
+            layer="%{y}",
+            head=what,
+            importance="%{customdata[0]:.3g}",
+            rank="%{customdata[1]}",
+        ),  # fmt: skip
         gap=3,
     )
     found = fates(gone, None if other is None else _goes(scores, other))
     for what_goes, symbol in CROSSES.items() if other is not None else {GOES: CROSSES[BOTH]}.items():
         ys, xs = np.nonzero(found == what_goes)
         marker = dict(symbol=symbol, size=8, line=dict(width=1.8, color=GONE))
-        traces.append(dots(xs, ys, marker, name=what_goes))
+        traces.append(dots(xs, ys, marker, name=say(what_goes)))
     traces += pins(marks, lambda x: (-0.5 if x.head is None else x.head, x.layer))
     unit, shapes, columns = marks.unit, [], values.shape[1]
     if unit is not None and unit.head is not None:
@@ -228,7 +246,7 @@ def heads(
         shapes = [dict(type="rect", line=dict(color=CHOSEN, width=3), **at)]
     ticks = dict(tickmode="array", tickvals=list(range(0, columns, 1 if columns <= 12 else 4)))
     x = dict(range=[-0.5, columns - 0.5], automargin=False) | ticks
-    return framed(traces, len(scores), "head" if group == 1 else "key/value group", marks, x, shapes=shapes)
+    return framed(traces, len(scores), say("head" if group == 1 else "key/value group"), marks, x, shapes=shapes)
 
 
 def neurons_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None) -> str:
@@ -241,14 +259,15 @@ def neurons_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None
     importance = sum(float(np.sum(row)) for row in scores)
     if not gone.any():
         top = sum(float(np.sum(np.sort(row)[-len(row) // 10 :])) for row in scores)
-        return (
-            f"All {total:,} neurons stay; the top tenth holds "
-            f"{percent(round(top / importance if importance else 0.0, 2))} of their importance"
-        )
+        return say(
+            "All {total:,} neurons stay; the top tenth holds {share} of their importance",
+            total=total, share=percent(round(top / importance if importance else 0.0, 2)),
+        )  # fmt: skip
     lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
-    return (
-        f"{percent(round(gone.sum() / total, 2))} of the neurons go; they hold "
-        f"{percent(round(lost / importance if importance else 0.0, 3))} of the neurons' importance"
+    return say(
+        "{gone} of the neurons go; they hold {share} of the neurons' importance",
+        gone=percent(round(gone.sum() / total, 2)),
+        share=percent(round(lost / importance if importance else 0.0, 3)),
     )
 
 
@@ -274,16 +293,20 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None,
         means,
         lost > 0.5,
         np.dstack([means, share]),
-        ["mean importance", "share that goes"],
-        "<b>Layer %{y}</b>: %{customdata[1]:.1%} of its neurons go<br>"
-        "this group $, mean importance %{customdata[0]:.3g}",
+        [say("mean importance"), say("share that goes")],
+        say(
+            "<b>Layer {layer}</b>: {share} of its neurons go<br>this group $, mean importance {importance}",
+            layer="%{y}",
+            share="%{customdata[1]:.1%}",
+            importance="%{customdata[0]:.3g}",
+        ),  # fmt: skip
         gap=0,
     )
     traces.append(_cut(cuts, "solid"))
     if other is not None:
         shares = [1 - len(x) / len(row) for x, row in zip(other, scores, strict=True)]
         traces.append(_cut(np.array(shares) * columns - 0.5, "dot"))
-    title = "neurons, least important first"
+    title = say("neurons, least important first")
     x = dict(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(text=title, standoff=14))
     return framed(traces, len(scores), title, marks, x)
 

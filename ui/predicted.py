@@ -7,6 +7,7 @@ from html import escape
 from pruning import Forecast, Overlap, Plan
 from pruning.budget import TIMED, UNITS, said
 from ui import words
+from ui.texts import retell, say
 
 BUDGETS = {  # what a budget may be for, in plain words
     "memory": "Memory of the weights",
@@ -50,32 +51,37 @@ def cards(plan: Plan, before: Forecast, after: Forecast, budget: tuple[str, floa
     shown = ""
     for title, written, name, hint in triples:
         was, now = getattr(before, name), getattr(after, name)
-        shown += words.card(title, written(was), written(now), words.change(was, now), now / was, hint)
+        shown += words.card(say(title), written(was), written(now), words.change(was, now), now / was, say(hint))
     return f'<div class="cards">{shown}</div><p class="asked">{_asked(plan, budget)} {_also(before, after)}</p>'
 
 
 def _asked(plan: Plan, budget: tuple[str, float] | None) -> str:
-    exactly = f"this removes exactly <b>{words.percent(plan.achieved)}</b>."
+    ratio, exactly = words.percent(plan.ratio), words.percent(plan.achieved)
     if budget is None:
-        return f"You asked for {words.percent(plan.ratio)} of the language model; {exactly}"
+        return say(
+            "You asked for {ratio} of the language model; this removes exactly <b>{exactly}</b>.",
+            ratio=ratio, exactly=exactly,
+        )  # fmt: skip
     unit, most = budget
-    return (
-        f"Your budget of {escape(said(unit, most))} ({escape(BUDGETS[unit].lower())}) is met from "
-        f"{words.percent(plan.ratio)} of the language model on; {exactly}"
-    )
+    return say(
+        "Your budget of {most} ({what}) is met from {ratio} of the language model on; this removes exactly "
+        "<b>{exactly}</b>.",
+        most=escape(retell(said(unit, most))), what=escape(say(BUDGETS[unit]).lower()), ratio=ratio, exactly=exactly,
+    )  # fmt: skip
 
 
 def _also(before: Forecast, after: Forecast) -> str:
     """Memory in 8 bits, and seconds where the layers were timed."""
-    found = f"In 8 bits the weights would take <b>{words.memory(after.int8)}</b>."
-    if after.first_token is not None:
-        found += (
-            f' <span title="{escape(HOW_TIMES)}">Predicted: first word after '
-            f"<b>{words.duration(after.first_token)}</b> (now {words.duration(before.first_token)}), each further one "
-            f"<b>{words.duration(after.token)}</b> "
-            f"(now {words.duration(before.token)}).</span>"
-        )
-    return found
+    found = say("In 8 bits the weights would take <b>{memory}</b>.", memory=words.memory(after.int8))
+    if after.first_token is None:
+        return found
+    times = say(
+        "Predicted: first word after <b>{first}</b> (now {first_now}), each further one <b>{next}</b> (now "
+        "{next_now}).",
+        first=words.duration(after.first_token), first_now=words.duration(before.first_token),
+        next=words.duration(after.token), next_now=words.duration(before.token),
+    )  # fmt: skip
+    return f'{found} <span title="{escape(say(HOW_TIMES))}">{times}</span>'
 
 
 def result(pruned, foretold: Forecast | None) -> str:
@@ -96,22 +102,23 @@ def result(pruned, foretold: Forecast | None) -> str:
     if foretold is not None and foretold.first_token is not None:
         rows.append(("First word after (predicted)", words.duration, before.first_token_s, foretold.first_token))
         rows.append(("Tokens a second (predicted)", words.significant, before.tokens_per_s, 1 / foretold.token))
-    done = (
-        f"Pruned {words.percent(pruned.plan.achieved)} {pruned.plan.method} in "
-        f"{words.duration(pruned.seconds)}; the original is untouched."
-    )
+    done = say(
+        "Pruned {share} {method} in {time}; the original is untouched.",
+        share=words.percent(pruned.plan.achieved), method=retell(pruned.plan.method),
+        time=words.duration(pruned.seconds),
+    )  # fmt: skip
     heads = words.chip("original", "Original"), words.chip("pruned", "Pruned")
     return f'<div class="result"><p class="done">{done}</p>{_table(heads, rows)}</div>'
 
 
 def _table(heads: tuple[str, str], rows: list[tuple]) -> str:
     body = "".join(
-        f"<tr><th>{name}</th><td>{unit(was)}</td><td>{unit(now)}</td><td>{words.change(was, now)}</td></tr>"
+        f"<tr><th>{say(name)}</th><td>{unit(was)}</td><td>{unit(now)}</td><td>{words.change(was, now)}</td></tr>"
         for name, unit, was, now in rows
         if was is not None and now is not None
     )
     return (
-        f"<table><thead><tr><td></td><th>{heads[0]}</th><th>{heads[1]}</th><th>change</th></tr></thead>"
+        f"<table><thead><tr><td></td><th>{heads[0]}</th><th>{heads[1]}</th><th>{say('change')}</th></tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
 
@@ -127,12 +134,14 @@ def beside(kept: Plan, plan: Plan, costs: tuple[Forecast, Forecast], shared: Ove
         ("A further word (predicted)", words.duration, *(x.token for x in costs)),
     ]
     heads = tuple(
-        f'<span class="stroke">{mark}</span> {name}<br><small>{words.percent(x.achieved)} {x.method}</small>'
+        f'<span class="stroke">{mark}</span> {say(name)}<br>'
+        f"<small>{words.percent(x.achieved)} {retell(x.method)}</small>"
         for mark, name, x in (("╲", "kept", kept), ("╱", "now", plan))
     )
-    finding = f"The two plans agree on {words.percent(round(shared.share, 3))} of what either removes"
-    how = (
-        f"In the figures ╳ goes in both ({words.count(shared.both)} parameters), ╲ only in the kept plan "
-        f"({words.count(shared.first)}), ╱ only in the one at hand ({words.count(shared.second)})."
-    )
+    finding = say("The two plans agree on {share} of what either removes", share=words.percent(round(shared.share, 3)))
+    how = say(
+        "In the figures ╳ goes in both ({both} parameters), ╲ only in the kept plan ({kept}), ╱ only in the one at hand "
+        "({now}).",
+        both=words.count(shared.both), kept=words.count(shared.first), now=words.count(shared.second),
+    )  # fmt: skip
     return f'<div class="result">{words.heading(finding, how)}{_table(heads, rows)}</div>'

@@ -12,6 +12,7 @@ from ui.figure import figure
 from ui.inputs import Dial
 from ui.part import Part, Start
 from ui.studio import Studio
+from ui.texts import retell, say
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
 METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
@@ -190,7 +191,7 @@ def _percents(desk: Desk) -> float:
 
 def _at_most(desk: Desk) -> str:
     """The label of the number: a budget's unit as it is typed."""
-    return f"At most ({predicted.scale(desk.picking.typed, _whole(desk, desk.picking.typed))[1]})"
+    return say("At most ({unit})", unit=predicted.scale(desk.picking.typed, _whole(desk, desk.picking.typed))[1])
 
 
 def _whole(desk: Desk, unit: str) -> float | None:
@@ -208,12 +209,14 @@ def draw_plan(desk: Desk) -> list:
     """Everything that follows the slider: cards, explanation, button and figures."""
     plan, scores = desk.plan, desk.scores
     if plan is None:
-        waiting = gr.Button(WAITING, interactive=False)
+        waiting = gr.Button(say(WAITING), interactive=False)
         return [predicted.skeleton(), words.notice(desk.refusal, "error"), waiting, *[None] * 10]
     here, pace = desk.picking, desk.shared and desk.shared.pace
     kept = here.under(plan)
     marks = plots.Marks(here.pinned, here.forced, here.unit)
-    label = f"Prune {words.percent(plan.achieved)} {plan.method}" if plan.achieved else "Prune nothing (a plain copy)"
+    label = say("Prune nothing (a plain copy)")
+    if plan.achieved:
+        label = say("Prune {share} {method}", share=words.percent(plan.achieved), method=retell(plan.method))
     return [
         predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), here.budget),
         words.notice(desk.refusal, "error") or words.notice(plan.explain()),
@@ -232,16 +235,16 @@ def _network(plan, kept, marks: plots.Marks) -> list:
     shared = (common.both, common.first, common.second) if common else None
     around = parts.vision, parts.projector, parts.decoder - sum(x[0] for x in plan.unit_costs)
     return [
-        words.heading(bars.network_finding(before, before - gone[0] - gone[1], shared), HOW_TO["network"]),
+        words.heading(bars.network_finding(before, before - gone[0] - gone[1], shared), say(HOW_TO["network"])),
         bars.network(attention, mlp, *around, marks),
     ]
 
 
 def _influence(scores, plan, kept, marks: plots.Marks) -> list:
     values, other = scores.block_influence, kept and kept.removed_layers
-    key = "".join(f'<span class="key key-{name}"><i></i>{text}</span>' for name, text in TOKENS)
+    key = "".join(f'<span class="key key-{name}"><i></i>{say(text)}</span>' for name, text in TOKENS)
     return [
-        words.heading(bars.influence_finding(values, plan.removed_layers, other), HOW_TO["influence"])
+        words.heading(bars.influence_finding(values, plan.removed_layers, other), say(HOW_TO["influence"]))
         + f'<p class="keys">{key}</p>',
         bars.influence(
             values, plan.removed_layers, scores.block_influence_image, scores.block_influence_text, other, marks
@@ -253,26 +256,30 @@ def _units(scores, plan, kept, marks: plots.Marks) -> list:
     """Heads, neurons, and how unequal these are."""
     heads, neurons, layer = kept and kept.heads, kept and kept.neurons, marks.unit and marks.unit.layer
     return [
-        words.heading(plots.heads_finding(scores.heads, plan.heads, heads), HOW_TO["heads"], scale=True),
+        words.heading(plots.heads_finding(scores.heads, plan.heads, heads), say(HOW_TO["heads"]), scale=True),
         plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group, heads, marks),
         words.heading(
             plots.neurons_finding(scores.neurons, plan.neurons, neurons),
-            HOW_TO["neurons"] + _cheaper(scores),
+            f"{say(HOW_TO['neurons'])} {_cheaper(scores)}",
             scale=True,
         ),
         plots.neurons(scores.neurons, plan.neurons, neurons, marks),
-        words.heading(spread.spread_finding(scores.neurons, plan.neurons, layer), HOW_TO["spread"]),
+        words.heading(spread.spread_finding(scores.neurons, plan.neurons, layer), say(HOW_TO["spread"])),
         spread.spread(scores.neurons, plan.neurons, layer),
     ]
 
 
-@lru_cache(maxsize=4)  # the slider draws the same scores over and over
 def _cheaper(scores) -> str:
     """How far the cheaper Taylor importance, |Σ w·g|, orders the neurons alike; nothing where it is not known."""
     if "taylor-sum" not in scores.importance:
         return ""
-    alike = scores.rank_correlation("taylor", "taylor-sum").neurons
-    return (
-        " A cheaper measure, which needs no gradient of any weight, would order them alike to a rank correlation of "
-        f"{np.nanmean(alike):.2f}."
+    return say(
+        "A cheaper measure, which needs no gradient of any weight, would order them alike to a rank correlation of "
+        "{alike:.2f}.",
+        alike=_alike(scores),
     )
+
+
+@lru_cache(maxsize=4)  # the slider draws the same scores over and over
+def _alike(scores) -> float:
+    return float(np.nanmean(scores.rank_correlation("taylor", "taylor-sum").neurons))

@@ -11,6 +11,7 @@ from ui import tree, words
 from ui.jobs import Job
 from ui.part import Part, Start
 from ui.shelf import machine_memory
+from ui.texts import retell, say
 from ui.workspace import Desk, Desks
 
 STAGES = {
@@ -56,7 +57,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
 
     def draw(desk: Desk) -> list:
         name = desk.shared.name if desk.shared else None
-        return [name, _about(desk)]
+        return [gr.Dropdown(_choices(), value=name), _about(desk)]
 
     def draw_memory(desk: Desk) -> list:
         return [_memory(desks, desk), choices_with_needs(catalogue())]
@@ -73,8 +74,8 @@ def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
 
     def draw(desk: Desk) -> list:
         if desk.busy:
-            return [_progress(desk.job) + words.notice(desk.notice, "error"), gr.Button("Cancel", visible=True)]
-        return [words.notice(desk.notice, "error"), gr.Button("OK", visible=bool(desk.notice))]
+            return [_progress(desk.job) + words.notice(desk.notice, "error"), gr.Button(say("Cancel"), visible=True)]
+        return [words.notice(desk.notice, "error"), gr.Button(say("OK"), visible=bool(desk.notice))]
 
     def cancel_or_read(key: str) -> list:
         """Cancel the job under way; or, once it ended badly, take its message away."""
@@ -100,9 +101,17 @@ def label(entry: Entry) -> str:
         size = words.count(entry.parameters.total)
     except LVLMError:
         return entry.title
-    return f"{entry.title} · {size}" + ("" if entry.bundled else f" · {words.memory(entry.download_bytes)} to download")
+    return f"{entry.title} · {size}" + ("" if entry.bundled else f" · {_download(entry)}")
 
 
+def _download(entry: Entry) -> str:
+    return say("{size} to download", size=words.memory(entry.download_bytes))
+
+
+ESTIMATED = (
+    "Memory for one image and a short question, estimated: weights, activations, gradients and, to heal, a teacher "
+    "beside the model."
+)
 STEPS = {"chat": "Chat", "calibrate-checkpointing": "Calibrate", "recover": "Heal"}
 
 
@@ -114,26 +123,25 @@ def choices_with_needs(entries: Sequence[Entry]) -> str:
             continue
         parts = entry.parameters
         made = " + ".join(
-            f"{words.count(size)} {name}"
+            f"{words.count(size)} {say(name)}"
             for name, size in (("vision", parts.vision), ("projector", parts.projector), ("language", parts.decoder))
         )
-        got = "bundled" if entry.bundled else f"{words.memory(entry.download_bytes)} to download"
+        got = say("bundled") if entry.bundled else _download(entry)
         rows.append(
             f"<tr class='model'><th colspan='{len(STEPS)}'>{words.escape(entry.title)}<p>{made}<br>"
             f"{words.escape(entry.licence)} · {got}</p></th></tr>"
             f"<tr>{''.join(_cell(entry, x, room) for x in STEPS)}</tr>"
         )
     return (
-        '<details class="fits"><summary>What each model takes, and fits here</summary>'
-        f"<table>{''.join(rows)}</table><p>Memory for one image and a short question, estimated: weights, activations, "
-        "gradients and, to heal, a teacher beside the model.</p></details>"
+        f'<details class="fits"><summary>{say("What each model takes, and fits here")}</summary>'
+        f"<table>{''.join(rows)}</table><p>{say(ESTIMATED)}</p></details>"
     )
 
 
 def _cell(entry: Entry, step: str, room: int) -> str:
     fits, size = entry.fits(step, room), words.memory(entry.need(step).total)
-    mark, why = ("✓", "fits") if fits else ("✗", "does not fit")
-    return f"<td class='{'yes' if fits else 'no'}' title='{why} this machine now'>{mark} {STEPS[step]}<br>{size}</td>"
+    mark, why = ("✓", "fits this machine now") if fits else ("✗", "does not fit this machine now")
+    return f"<td class='{'yes' if fits else 'no'}' title='{say(why)}'>{mark} {say(STEPS[step])}<br>{size}</td>"
 
 
 def _about(desk: Desk) -> str:
@@ -141,28 +149,28 @@ def _about(desk: Desk) -> str:
         return '<div class="about skeleton"></div>'
     model, parts = desk.model, desk.model.parameters()
     rows = "".join(
-        f"<tr><th>{name}</th><td>{words.count(size)}</td><td><i style='width:{100 * size / parts.total:.1f}%'>"
+        f"<tr><th>{say(name)}</th><td>{words.count(size)}</td><td><i style='width:{100 * size / parts.total:.1f}%'>"
         f"</i></td></tr>"
         for name, size in (("Vision", parts.vision), ("Projector", parts.projector), ("Language", parts.decoder))
     )
     entry = find(desk.shared.name)
     licence = f" · {words.escape(entry.licence)}" if entry else ""
     layers = model.anatomy.layers
-    return (
-        f'<div class="about"><table>{rows}</table><p>{len(layers)} layers · {layers[0].n_heads} heads · '
-        f"{layers[0].neurons:,} neurons a layer{licence}</p></div>"
-    )
+    shape = say(
+        "{layers} layers · {heads} heads · {neurons:,} neurons a layer",
+        layers=len(layers), heads=layers[0].n_heads, neurons=layers[0].neurons,
+    )  # fmt: skip
+    return f'<div class="about"><table>{rows}</table><p>{shape}{licence}</p></div>'
 
 
 def _progress(job: Job) -> str:
     """The running job as a bar with what it does and the time left."""
-    stage = STAGES.get(job.stage, job.stage) or (queued(job) if job.state == "waiting" else "Starting")
+    stage = say(STAGES.get(job.stage, job.stage)) or (queued(job) if job.state == "waiting" else say("Starting"))
     left = job.seconds_left
-    detail = " · ".join(
-        words.escape(x) for x in (job.text, f"{words.duration(left)} left" if left and left > 1 else "") if x
-    )
+    left = say("{time} left", time=words.duration(left)) if left and left > 1 else ""
+    detail = " · ".join(words.escape(x) for x in (retell(job.text), left) if x)
     return (
-        f'<div class="job" role="status"><b>{words.escape(job.title)}</b><p>{words.escape(stage)} '
+        f'<div class="job" role="status"><b>{words.escape(retell(job.title))}</b><p>{words.escape(stage)} '
         f"<span>{detail}</span></p>"
         f'<div class="meter"><i style="width:{100 * job.fraction:.0f}%"></i></div></div>'
     )
@@ -171,8 +179,8 @@ def _progress(job: Job) -> str:
 def queued(job: Job) -> str:
     """How many go first."""
     if not job.before:
-        return "Waiting for its turn"
-    return "One other is before you" if job.before == 1 else f"{job.before} others are before you"
+        return say("Waiting for its turn")
+    return say("{others} {others:other is|others are} before you", others=job.before)
 
 
 def _memory(desks: Desks, desk: Desk) -> str:
@@ -180,8 +188,12 @@ def _memory(desks: Desks, desk: Desk) -> str:
     used, left, _ = machine_memory()
     held, limit = desks.budget.held(), desks.budget.limit
     mine = memory.held(x.model.network for x in desk.variants if x.model is not None)
+    ours = say(
+        "{held} of {limit} for all models; yours {mine}",
+        held=words.memory(held), limit=words.memory(limit), mine=words.memory(mine),
+    )  # fmt: skip
+    machine = say("{used} in use · {free} free", used=words.memory(used), free=words.memory(left))
     return (
-        f'<div class="memory"><h4 class="rail-title">Memory</h4><div class="meter"><i style="width:'
-        f'{min(100.0, 100 * held / limit):.1f}%"></i></div><p>{words.memory(held)} of {words.memory(limit)} for all '
-        f"models; yours {words.memory(mine)}</p><p>{words.memory(used)} in use · {words.memory(left)} free</p></div>"
+        f'<div class="memory"><h4 class="rail-title">{say("Memory")}</h4><div class="meter"><i style="width:'
+        f'{min(100.0, 100 * held / limit):.1f}%"></i></div><p>{ours}</p><p>{machine}</p></div>'
     )

@@ -6,8 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ui.plots import GOES, LOOK, MARGIN, MLP, STAYS, Kept, row_height, strokes
+from ui.texts import say
 from ui.words import percent
 
+HOVER = {
+    GOES: "<b>{n:,} {n:neuron goes|neurons go}</b><br>importance {low:.2g} to {high:.2g} times their layer's mean",
+    STAYS: "<b>{n:,} {n:neuron stays|neurons stay}</b><br>importance {low:.2g} to {high:.2g} times their layer's mean",
+}
 LEAST = 1e-4  # of the layer's mean: what is less stands there
 
 
@@ -28,11 +33,10 @@ def spread(scores: Sequence[np.ndarray], kept: Kept, layer: int | None) -> go.Fi
             type="bar",
             x=(edges[1:] + edges[:-1]) / 2,
             y=found,
-            name=what,
+            name=say(what),
             marker=strokes(what, MLP),
             hovertext=[
-                f"<b>{n:,} neuron{'' if n == 1 else 's'}</b> {what if n == 1 else 'go' if what == GOES else 'stay'}"
-                f"<br>importance {10**a:.2g} to {10**b:.2g} times their layer's mean"
+                say(HOVER[what], n=n, low=10**a, high=10**b)
                 for n, a, b in zip(found, edges[:-1], edges[1:], strict=True)
             ],
             hoverinfo="text",
@@ -41,7 +45,7 @@ def spread(scores: Sequence[np.ndarray], kept: Kept, layer: int | None) -> go.Fi
     ]
     ticks = np.arange(np.ceil(edges[0]), np.floor(edges[-1]) + 1)
     axis = dict(fixedrange=True, zeroline=False)
-    titles = [dict(text=x, standoff=y) for x, y in (("importance ÷ mean of the layer", 8), ("neurons", 4))]
+    titles = [dict(text=x, standoff=y) for x, y in ((say("importance ÷ mean of the layer"), 8), (say("neurons"), 4))]
     layout = LOOK | dict(
         height=row_height(len(scores)) * len(scores) + 54,
         margin=MARGIN,
@@ -62,5 +66,6 @@ def spread_finding(scores: Sequence[np.ndarray], kept: Kept, layer: int | None) 
     """How unequal the neurons are."""
     rows = [_relative(row) for i, row in enumerate(scores) if layer in (None, i)]
     share = float(np.mean(np.concatenate(rows) < 0.5))
-    where = "All layers" if layer is None else f"Layer {layer}"
-    return f"{where}: {percent(round(share, 2))} of the neurons matter less than half the mean"
+    where = say("All layers") if layer is None else say("Layer {layer}", layer=layer)
+    share = percent(round(share, 2))
+    return say("{where}: {share} of the neurons matter less than half the mean", where=where, share=share)

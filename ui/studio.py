@@ -2,7 +2,7 @@
 a cut by masking, and lay two plans over each other. Draws what picking.py holds; decides nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import gradio as gr
 
@@ -13,10 +13,12 @@ from pruning import forecast, overlap
 from ui import picked, picking, predicted, words
 from ui.part import Part, Start
 from ui.picking import FORCE, FREE, PIN, PLAN, UNIT
+from ui.texts import retell, say
 from ui.workspace import Desk, Desks
 
 NONE = "none"  # no layer is picked
 WHOLE = "whole layer"
+HOW_TO_COMPARE = "Keep the plan at hand, then move the controls: both are drawn in the same figures."
 # Gradio's plots tell nothing of clicks, but Plotly's own element does: whichever figure is drawn next gets a listener
 # that hands layer and head on. A figure's rows are its layers, and only a map of heads has heads for columns.
 LISTEN = """
@@ -173,14 +175,14 @@ class Studio:
 
 
 def _choices(unit: Unit | None) -> list[tuple[str, str]]:
-    every = [("All that this plan removes", PLAN)]
-    return [(f"{unit.name[:1].upper()}{unit.name[1:]} alone", UNIT), *every] if unit else every
+    every = [(say("All that this plan removes"), PLAN)]
+    return [(say("{unit} alone", unit=words.capital(retell(unit.name))), UNIT), *every] if unit else every
 
 
 def _chips(desk: Desk) -> list:
     here = desk.picking
     updates = [
-        gr.Dropdown([(x.name, str(x)) for x in units], value=[str(x) for x in units], visible=bool(units))
+        gr.Dropdown([(retell(x.name), str(x)) for x in units], value=[str(x) for x in units], visible=bool(units))
         for units in (here.pinned, here.forced)
     ]
     return [gr.Row(visible=bool(here.pinned or here.forced)), *updates]
@@ -189,33 +191,37 @@ def _chips(desk: Desk) -> list:
 def _pick(desk: Desk) -> list:
     here, unit = desk.picking, desk.picking.unit
     if desk.scores is None:
-        return [gr.skip()] * 3 + [gr.Button(interactive=False)] * 2 + [f'<p class="asked">{picked.HINT}</p>']
+        return [gr.skip()] * 3 + [gr.Button(interactive=False)] * 2 + [f'<p class="asked">{say(picked.HINT)}</p>']
     layers = desk.scores.anatomy.layers
     heads = range(layers[unit.layer].groups) if unit else ()
     chosen = WHOLE if unit is None or unit.head is None else str(unit.head)
     wished = here.wished(unit)
     return [
         gr.Accordion(open=True) if unit else gr.skip(),
-        gr.Dropdown([NONE, *map(str, range(len(layers)))], value=str(unit.layer) if unit else NONE),
-        gr.Dropdown([WHOLE, *map(str, heads)], value=chosen, interactive=unit is not None),
-        gr.Button(picked.BUTTONS[PIN][wished], interactive=unit is not None),
-        gr.Button(picked.BUTTONS[FORCE][wished], interactive=unit is not None),
+        gr.Dropdown([(say(NONE), NONE), *_numbers(range(len(layers)))], value=str(unit.layer) if unit else NONE),
+        gr.Dropdown([(say(WHOLE), WHOLE), *_numbers(heads)], value=chosen, interactive=unit is not None),
+        gr.Button(say(picked.BUTTONS[PIN][wished]), interactive=unit is not None),
+        gr.Button(say(picked.BUTTONS[FORCE][wished]), interactive=unit is not None),
         picked.facts(facts_of(desk.scores, unit), picked.fate(unit, desk.plan, here))
         if unit and desk.plan
-        else f'<p class="asked">{picked.HINT}</p>',
+        else f'<p class="asked">{say(picked.HINT)}</p>',
     ]
+
+
+def _numbers(range_: Iterable[int]) -> list[tuple[str, str]]:
+    return [(str(x), str(x)) for x in range_]
 
 
 def _compare(desk: Desk) -> list:
     kept = desk.picking.under(desk.plan)
     if kept is None:
         return [
-            gr.Button("Keep this plan to compare", interactive=desk.plan is not None),
-            '<p class="asked">Keep the plan at hand, then move the controls: both are drawn in the same figures.</p>',
+            gr.Button(say("Keep this plan to compare"), interactive=desk.plan is not None),
+            f'<p class="asked">{say(HOW_TO_COMPARE)}</p>',
         ]
     pace = desk.shared and desk.shared.pace
     costs = tuple(forecast(desk.scores, x, pace) for x in (kept, desk.plan))
     return [
-        gr.Button("Drop the kept plan", interactive=True),
+        gr.Button(say("Drop the kept plan"), interactive=True),
         predicted.beside(kept, desk.plan, costs, overlap(kept, desk.plan)),
     ]

@@ -76,9 +76,9 @@ class Teaching:
 def of(desk) -> Teaching:
     """The desk's tour; begins anew with another model. Raises LVLMError where it cannot be taken."""
     if desk.model is None or desk.scores is None:
-        raise LVLMError(say(desk.language, "loading"))
+        raise LVLMError(say("loading"))
     if not is_small(desk.model):
-        raise LVLMError(say(desk.language, "large", name=desk.shared.name))
+        raise LVLMError(say("large", name=desk.shared.name))
     digest = desk.model.digest()
     if desk.teaching.digest != digest:
         desk.teaching = Teaching(step=desk.teaching.step, digest=digest, version=desk.teaching.version + 1)

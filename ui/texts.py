@@ -1,19 +1,33 @@
-"""What the app says in English and Simplified Chinese, from assets/. Labels stand in the code in English and are looked
-up; the tour's texts have keys. Plain data, no Gradio.
+"""What the app says in English and Simplified Chinese, from assets/. Short texts stand in the code in English, which is
+what they are looked up by; long ones, of the tour, have keys. Plain data, no Gradio.
 """
 
 import json
+import re
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
+from string import Formatter
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 STEPS = 10  # of the tour
 LANGUAGES = {"en": "English", "zh": "简体中文"}
+_SPOKEN = ContextVar("language", default="en")  # of the event at hand; a job's thread speaks English
+
+
+def speak(language: str) -> None:
+    """Say what follows in this event in a visitor's language: `Desks.peek` does, as every event begins there."""
+    _SPOKEN.set(language)
+
+
+def spoken() -> str:
+    """The language of the event at hand."""
+    return _SPOKEN.get()
 
 
 @lru_cache(maxsize=1)
 def labels() -> dict[str, str]:
-    """English label → Chinese, of every tab."""
+    """English text → Chinese, of every tab. Named fields stand in braces; see `say`."""
     steps = {step(number, "en"): step(number, "zh") for number in range(1, STEPS + 1)}
     return json.loads((ASSETS / "i18n/zh.json").read_text(encoding="utf-8")) | steps
 
@@ -29,9 +43,59 @@ def tour(language: str) -> dict[str, str]:
     return json.loads((ASSETS / f"tour.{language}.json").read_text(encoding="utf-8"))
 
 
-def say(language: str, key: str, **values: object) -> str:
-    """A sentence of the tour with its values put in."""
-    return tour(language)[key].format(**values)
+class _Plural(Formatter):
+    """`str.format` with one more kind of field: {n:case|cases} is the first word for one, the second for any other."""
+
+    def format_field(self, value, format_spec: str) -> str:
+        if "|" in format_spec:
+            one, many = format_spec.split("|")
+            return one if value == 1 else many
+        return super().format_field(value, format_spec)
+
+
+_FORMAT = _Plural()
+
+
+def say(text: str, /, **fields: object) -> str:
+    """A text in the visitor's language with its fields put in. text: a key of the tour's, or English as in the tables;
+    what is in no table, such as a model's name, stays as it is."""
+    found = tour(spoken()).get(text) or (text if spoken() == "en" else labels().get(text, text))
+    return _FORMAT.vformat(found, (), fields) if fields else found
+
+
+_ENDS = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")  # between two sentences
+_HOLDS = {"share": r"[\d.]+%", "number": r"-?[\d.,]+", "method": r"[a-z ]+"}  # what fields of these names hold
+
+
+@lru_cache(maxsize=1)
+def _sentences() -> list[tuple[re.Pattern, str]]:
+    """(what finds it, Chinese) of every English sentence with fields that is made outside of this folder; what has the
+    most words of its own comes first."""
+    known = json.loads((ASSETS / "i18n/zh.library.json").read_text(encoding="utf-8"))
+    order = sorted(known, key=lambda x: -len(re.sub(r"\{\w+\}", "", x)))
+    holes = re.compile(r"\\\{(\w+)\\\}")
+
+    def finding(sentence: str) -> re.Pattern:
+        return re.compile(holes.sub(lambda x: f"(?P<{x[1]}>{_HOLDS.get(x[1], '.+?')})", re.escape(sentence)), re.DOTALL)
+
+    return [(finding(x), known[x]) for x in order]
+
+
+@lru_cache(maxsize=4096)
+def _in_chinese(text: str) -> str:
+    if text in labels():
+        return labels()[text]
+    for pattern, chinese in _sentences():
+        if found := pattern.fullmatch(text):
+            return chinese.format(**{name: _in_chinese(x) for name, x in found.groupdict().items()})
+    parts = _ENDS.split(text)
+    return "".join(map(_in_chinese, parts)) if len(parts) > 1 else text
+
+
+def retell(text: str) -> str:
+    """An English sentence that was made elsewhere, in the visitor's language: a model's name, a job's title, what an
+    error says. What nobody wrote in Chinese, such as a name that a person gave, stays as it is."""
+    return text if spoken() == "en" else _in_chinese(text)
 
 
 def preferred(accepted: str | None) -> str:

@@ -7,6 +7,7 @@ import gradio as gr
 from ui import words
 from ui.inputs import Choice
 from ui.part import Part, Start
+from ui.texts import retell, say
 from ui.variants import ORIGINAL, Variant
 from ui.workspace import Desk, Desks
 
@@ -43,14 +44,14 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
             "",
             gr.Radio(choices=[(label(x), x.id) for x in desk.variants], value=chosen.id, visible=True),
             gr.Column(visible=True),
-            chosen.title,
-            gr.Button("Is in 8 bits" if eight else "8-bit copy", interactive=not eight and not desk.busy),
-            gr.Button("Saved" if packed else "Save", interactive=not packed and not desk.busy),
-            gr.Button("Drop", visible=not first, interactive=not desk.busy),
-            gr.DownloadButton(f"Download {packed.name}", value=str(packed), visible=True)
+            retell(chosen.title),
+            gr.Button(say("Is in 8 bits" if eight else "8-bit copy"), interactive=not eight and not desk.busy),
+            gr.Button(say("Saved" if packed else "Save"), interactive=not packed and not desk.busy),
+            gr.Button(say("Drop"), visible=not first, interactive=not desk.busy),
+            gr.DownloadButton(say("Download {file}", file=packed.name), value=str(packed), visible=True)
             if packed
             else gr.DownloadButton(visible=False),
-            f'<p class="quiet">{KEPT}</p>' if packed else "",
+            f'<p class="quiet">{say(KEPT)}</p>' if packed else "",
         ]
 
     def choose_variant(key: str, id: str):
@@ -86,14 +87,14 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
 def _gone(desk: Desk) -> str:
     """Why there is nothing."""
     if desk.resting is None:
-        return NOTHING
-    names = ", ".join(f"“{words.escape(x.title)}”" for x in desk.resting.variants)
-    return f"Put away to make room for others: {names}. Your next click brings everything back."
+        return say(NOTHING)
+    names = say(", ").join(f"“{words.escape(retell(x.title))}”" for x in desk.resting.variants)
+    return say("Put away to make room for others: {names}. Your next click brings everything back.", names=names)
 
 
 def label(variant: Variant) -> str:
     """As deep as it is, its name, and below it its kind and size."""
     size = words.size(variant.model)
     kind = "8-bit" if variant.kind == "int8" else variant.kind
-    kind = "" if kind.lower() in variant.title.lower() else f"{kind} · "
-    return f"{STEP * variant.depth}{variant.title}\n{kind}{size}"
+    kind = "" if kind.lower() in variant.title.lower() else f"{say(kind)} · "
+    return f"{STEP * variant.depth}{retell(variant.title)}\n{kind}{size}"

@@ -7,6 +7,7 @@ from html import escape
 from math import floor, isfinite, log10
 
 from ui.glossary import mark
+from ui.texts import retell, say, spoken
 
 VARIANT_COLOURS = {"original": "#64748b", "pruned": "#ea7317", "recovered": "#16a34a", "int8": "#8b5cf6"}
 
@@ -53,7 +54,9 @@ def duration(seconds: float) -> str:
         return f"{significant(seconds * 1000)} ms"
     if seconds < 100:
         return f"{significant(seconds)} s"
-    return f"{round(seconds / 60)} min" if seconds >= 600 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds >= 600:
+        return say("{minutes} min", minutes=round(seconds / 60))
+    return say("{minutes} min {seconds} s", minutes=int(seconds // 60), seconds=int(seconds % 60))
 
 
 def percent(fraction: float) -> str:
@@ -69,7 +72,7 @@ def size(model) -> str:
 def change(before: float, after: float) -> str:
     """The relative difference with its sign: (10, 7) → "−30%"; "same" where nothing moved."""
     if not before or before == after:
-        return "same"
+        return say("same")
     difference = (after - before) / before
     return f"{'−' if difference < 0 else '+'}{percent(abs(difference))}"
 
@@ -83,13 +86,23 @@ def some(names: list[int] | tuple[int, ...]) -> str:
         else:
             runs.append([number])
     texts = [text for run in runs for text in ([f"{run[0]}–{run[-1]}"] if len(run) > 2 else map(str, run))]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts) or "none"
+    return listed(texts) or say("none")
+
+
+def listed(texts: list[str]) -> str:
+    """A list in running text: "a, b and c"."""
+    return say(" and ").join([say(", ").join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def capital(text: str) -> str:
+    """With its first letter as a sentence begins."""
+    return text[:1].upper() + text[1:]
 
 
 def chip(variant: str, text: str, detail: str = "") -> str:
     """A variant's name in its colour; the dot's shape tells it apart without colour."""
     detail = f"<small>{escape(detail)}</small>" if detail else ""
-    return f'<span class="chip chip-{escape(variant)}"><i></i><span>{escape(text)}</span>{detail}</span>'
+    return f'<span class="chip chip-{escape(variant)}"><i></i><span>{escape(retell(text))}</span>{detail}</span>'
 
 
 def card(title: str, before: str, after: str, difference: str, fraction: float, hint: str) -> str:
@@ -100,16 +113,18 @@ def card(title: str, before: str, after: str, difference: str, fraction: float, 
         f'<div class="card" title="{escape(hint)}"><h4>{escape(title)}</h4>'
         f'<p class="now"><b>{escape(number)}</b> <small>{escape(unit)}</small></p>'
         f'<div class="meter"><i style="width:{width}%"></i></div>'
-        f'<p class="was"><em>{escape(difference)}</em> <span>from {escape(before)}</span></p></div>'
+        f'<p class="was"><em>{escape(difference)}</em> '
+        f"<span>{escape(say('from {before}', before=before))}</span></p></div>"
     )
 
 
 def notice(text: str, kind: str = "info") -> str:
     """A sentence on a quiet ground; `kind` "error" where something was refused."""
-    return f'<div class="notice notice-{escape(kind)}" role="status">{escape(text)}</div>' if text else ""
+    return f'<div class="notice notice-{escape(kind)}" role="status">{escape(retell(text))}</div>' if text else ""
 
 
 def heading(finding: str, how_to_read: str, scale: bool = False) -> str:
     """A figure's title, which states what it shows, over a line on how to read it and, for maps, the colour scale."""
-    legend = '<span class="scale">goes first<i></i>keeps</span>' if scale else ""
-    return f'<div class="finding"><h3>{escape(finding)}</h3><p>{mark(escape(how_to_read))} {legend}</p></div>'
+    legend = f'<span class="scale">{say("goes first")}<i></i>{say("keeps")}</span>' if scale else ""
+    how = mark(escape(how_to_read), spoken())
+    return f'<div class="finding"><h3>{escape(finding)}</h3><p>{how} {legend}</p></div>'

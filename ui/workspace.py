@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 
-from ui import resting
+from ui import resting, texts
 from ui.budget import Budget
 from ui.desk import DEFAULT_RATIO, DEFAULT_SAMPLES, MOST_RATIO, MOST_SAMPLES, Desk
 from ui.shelf import Shelf
@@ -56,6 +56,7 @@ class Desks:
                 del self._desks[desk.id]
             desk = self._desks.setdefault(key, Desk(key, self.shelf))
             desk.seen = now
+        texts.speak(desk.language)
         for other in left:
             other.close()
         return desk

@@ -9,7 +9,7 @@ import pytest
 
 from lvlm.errors import LVLMError
 from ui import glossary, learn, teaching, texts
-from ui.language import Studio, _plain, translated
+from ui.language import Studio, _plain, marked
 from ui.teaching import Stored, Trained
 from ui.tour import pictures
 from ui.tour.stop import speaking
@@ -65,7 +65,7 @@ def test_a_language_that_nothing_is_written_in_is_refused(desks):
 
 def test_known_labels_are_marked_for_the_browser_and_plain_in_the_api():
     """A label, an info and a choice that are in the table become marks; others, and all of the API, stay as they are."""
-    found = translated({"label": "Model", "info": "unknown words", "choices": [("Layerwise", "layerwise"), ("x", "y")]})
+    found = marked({"label": "Model", "info": "unknown words", "choices": [("Layerwise", "layerwise"), ("x", "y")]})
     assert "__i18n__" in found["label"] and found["info"] == "unknown words"
     assert "__i18n__" in found["choices"][0][0] and found["choices"][1] == ("x", "y")
     assert _plain([{"label": found["label"]}, 3]) == [{"label": "Model"}, 3]
@@ -174,7 +174,7 @@ def test_figures_of_long_work_show_what_was_found(desks):
     assert np.allclose(drawn.data[0].x, [4, 3, 2, 1]) and all("two" in x for x in drawn.data[0].text)
 
 
-def test_most_labels_of_the_page_are_translated():
+def test_most_labels_of_the_page_are_marked():
     """Of everything that stands on the page as a label, nine in ten are in the table: what is new may wait for a day."""
     import gradio as gr
 

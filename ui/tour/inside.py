@@ -37,7 +37,7 @@ def _place(desk: Desk, kind: str, index, number) -> tuple[int, int, Dial]:
 
 
 def _named(desk: Desk, kind: str, number: int) -> str:
-    return say(desk.language, "head" if kind == "heads" else "neuron", number=number)
+    return say("head" if kind == "heads" else "neuron", number=number)
 
 
 def _layers(desk: Desk) -> list:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import gradio as gr
 from gradio.components import Component
@@ -43,7 +42,8 @@ class Stop:
 
 def speaking(desk: Desk) -> Callable[..., str]:
     """`say` in the desk's language."""
-    return partial(texts.say, desk.language)
+    texts.speak(desk.language)
+    return texts.say
 
 
 def heading(found: str, read: str, desk: Desk) -> str:
