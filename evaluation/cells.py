@@ -3,15 +3,17 @@ came of it is kept: a hash of everything that the answers depend on, so that not
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from evaluation.choices import CHOICES, PUBLISHED, Ground
 from evaluation.scoring import questions
 from evaluation.suites import PER_TASK
 from lvlm import LVLM, load
 from lvlm.events import Report, silent
-from pruning import Plan, Scores, calibrate, make_plan
+from pruning import Plan, Repair, Scores, calibrate, make_plan
 from recovery import Recipe
 from samples import load_samples
 
@@ -24,8 +26,9 @@ QUESTIONS_SEED = 1  # seed 0 was looked at while the bundled models were trained
 class Variant:
     """A model, and what is done to it. method "dense" and no recipe: nothing.
 
-    calibration: samples that importance is judged on. pool: training samples that the recipe takes its fraction of.
-    seed: of those samples and of the recipe.
+    calibration: samples that what goes is chosen by. pool: training samples that the recipe takes its fraction of.
+    seed: of those samples and of the recipe. choice: of CHOICES, how what goes is chosen. repair: samples that what
+    stays is refitted on, before any training; 0: it is not.
     """
 
     model: str
@@ -35,6 +38,8 @@ class Variant:
     recipe: Recipe | None = None
     pool: int = 0
     seed: int = 0
+    choice: str = PUBLISHED
+    repair: int = 0
 
     @property
     def undone(self) -> "Variant":
@@ -68,6 +73,9 @@ class Cell:
         data = asdict(self)
         recipe = self.variant.recipe
         data["variant"]["recipe"] = None if recipe is None else recipe.recorded()
+        for name, plain in (("choice", PUBLISHED), ("repair", 0)):  # so that what has neither is called as ever
+            if data["variant"][name] == plain:
+                del data["variant"][name]
         return data
 
     @property
@@ -109,10 +117,11 @@ class Desk:
         self._model: LVLM | None = None
         self._name = ""
         self._scores: dict[tuple, Scores] = {}
+        self._grounds: dict[tuple, Ground] = {}
 
     def model(self, name: str) -> LVLM:
         if self._name != name:
-            self._model, self._name, self._scores = None, "", {}
+            self._model, self._name, self._scores, self._grounds = None, "", {}, {}
             self._model, self._name = load(name, report=self.report, step="calibrate-checkpointing"), name
         return self._model
 
@@ -127,11 +136,30 @@ class Desk:
             self._scores[about] = Scores.load(file)
         return self._scores[about]
 
+    def ground(self, variant: Variant) -> Ground:
+        """What a variant's plan is made from."""
+        about = (variant.calibration, variant.seed)
+        if about not in self._grounds:
+            samples = load_samples("scenes", n=variant.calibration, seed=variant.seed)
+            ground = Ground(self.model(variant.model), self.scores(variant), samples, variant.seed, self.report)
+            self._grounds = {about: ground}  # a search's samples are held: one at a time
+        return self._grounds[about]
+
     def plan(self, variant: Variant) -> Plan | None:
-        """What goes. None for a dense model."""
+        """What goes, from the disk where it took trying to find out. None for a dense model."""
         if variant.method == "dense":
             return None
-        return make_plan(self.scores(variant), method=variant.method, ratio=variant.ratio)
+        if variant.choice == PUBLISHED:
+            return make_plan(self.scores(variant), method=variant.method, ratio=variant.ratio)
+        about = [variant.method, variant.ratio, variant.calibration, variant.seed, variant.choice]
+        file = self.scratch / "plans" / f"{_digest([SCHEMA, self.model(variant.model).digest(), *about])}.json"
+        if not file.exists():
+            plan = CHOICES[variant.choice].make(self.ground(variant), variant.method, variant.ratio)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_name(f"{file.name}.{os.getpid()}.part")
+            part.write_text(plan.to_json(), encoding="utf-8")
+            os.replace(part, file)
+        return Plan.from_json(file.read_text(encoding="utf-8"))
 
     def key(self, cell: Cell, plan: Plan | None) -> str:
         """Of the weights, what stays of them, what they learn, and what is asked; not of how one came to it."""
@@ -143,7 +171,9 @@ class Desk:
         asked = None
         if cell.suite:
             asked = [cell.suite, cell.per_task, _questions_digest(cell.suite, cell.per_task, cell.questions_seed)]
-        return _digest([SCHEMA, self.model(variant.model).digest(), stays, learnt, asked, cell.images, cell.int8])
+        refitted = [[asdict(Repair()), variant.repair, variant.seed]] if variant.repair else []
+        about = [SCHEMA, self.model(variant.model).digest(), stays, learnt, asked, cell.images, cell.int8]
+        return _digest(about + refitted)
 
     def work(self, cells, wanted) -> list[Work]:
         """What is still to be done for these cells: those that make the same model together, in their order.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from evaluation.cells import Cell, Variant
+from evaluation.choices import CHOICES, PUBLISHED
 from evaluation.suites import PER_TASK
 from recovery import Recipe, preset
 
@@ -22,6 +23,9 @@ HEALED = {0.15: (60, 2e-4), 0.30: (160, 5e-4), 0.45: (250, 1e-3), 0.60: (350, 1e
 FEW_UPDATES = {0.15: 60, 0.30: 160, 0.45: 800}  # with few samples, which take more looks at each
 HEALED_POOL, FEW = 16000, 0.05  # at two cores' pace ten minutes see about so many samples once
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
+CHOICE_SAMPLES, REPAIR_SAMPLES = 16, 64  # that other choices are made by, and repairs are fitted to
+BEYOND_PER_TASK = 60  # questions: many models are asked
+BEYOND_PLAIN = (PUBLISHED, "global")  # choices that are also asked without repair
 FEW_BAR = 0.95  # of it with 5% of the samples, up to 45%
 
 
@@ -41,7 +45,7 @@ class Grid:
     def cell(self, method: str = "dense", ratio: float = 0.0, recipe: Recipe | None = None, seed: int = 0,
              **more) -> Cell:  # fmt: skip
         """A cell of this grid; calibration and pool go to the variant, the rest of `more` to the cell."""
-        about = {x: more.pop(x) for x in ("calibration", "pool") if x in more}
+        about = {x: more.pop(x) for x in ("calibration", "pool", "choice", "repair") if x in more}
         pool = about.pop("pool", self.pool) if recipe else 0
         if recipe:
             recipe = replace(recipe, seed=seed)
@@ -145,6 +149,26 @@ def _healing(grid: Grid, seed: int) -> list[Cell]:
     return [grid.cell(), *whole, *few]
 
 
+def _beyond(grid: Grid, seed: int) -> list[Cell]:
+    grid = replace(grid, per_task=min(grid.per_task, BEYOND_PER_TASK))
+    ways = [(PUBLISHED, x, {}) for x in grid.methods]
+    ways += [(name, x, {"calibration": CHOICE_SAMPLES}) for name, choice in CHOICES.items() for x in choice.methods]
+    return [
+        grid.cell(method, ratio, seed=seed, choice=name, repair=repair, **about)
+        for ratio in grid.ratios
+        for name, method, about in ways
+        for repair in (0, REPAIR_SAMPLES)
+        if repair or name in BEYOND_PLAIN
+    ]
+
+
+def _repaired(grid: Grid, seed: int) -> list[Cell]:
+    grid = replace(grid, per_task=min(grid.per_task, BEYOND_PER_TASK))
+    whole, half = (grid.recipe("sft+l2", steps=x) for x in (grid.steps, grid.steps // 2))
+    trained = [(0, whole), (REPAIR_SAMPLES, whole), (REPAIR_SAMPLES, half)]
+    return [grid.cell("widthwise", x, recipe, seed, repair=repair) for x in grid.ratios for repair, recipe in trained]
+
+
 EXPERIMENTS = {
     x.name: x
     for x in (
@@ -165,9 +189,14 @@ EXPERIMENTS = {
         Experiment("answers", "What they say, ratio by ratio", "Table 6", _answers, ("method", "ratio"), trains=True),
         Experiment("healing", "How far longer training heals", "the bars of docs/recovery.md", _healing,
                    ("method", "fraction", "ratio"), trains=True),
+        Experiment("beyond", "Beyond the paper: better choices, and repair without training", "not in the paper",
+                   _beyond, ("method", "choice", "repair", "ratio")),
+        Experiment("repaired", "Healing on top of repair", "not in the paper", _repaired, ("repair", "planned", "ratio"),
+                   trains=True),
     )
 }  # fmt: skip
-ALL = tuple(x for x in EXPERIMENTS if x != "healing")  # the paper's; `healing` takes about as long as all of them
+BESIDES = ("healing", "beyond", "repaired")  # not the paper's, and long
+ALL = tuple(x for x in EXPERIMENTS if x not in BESIDES)
 
 
 def named(names: Sequence[str]) -> list[Experiment]:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from evaluation.cells import Cell, Desk, Work
+from evaluation.cells import Cell, Desk, Variant, Work
 from evaluation.scoring import evaluate
 from evaluation.store import Store
 from lvlm import LVLM, Cancelled, LVLMError, load
 from lvlm.events import Event, Progress, Report, silent
-from pruning import measure, prune, quantize
+from pruning import Repair, measure, prune, quantize
 from recovery import recover
 from samples import load_samples
 
@@ -149,7 +149,8 @@ def compute(work: Work, scratch: Path, report: Callable = _listen) -> list[Done]
     began = time.perf_counter()
     model, healing = _made(work, scratch, report)
     about = {"parameters": asdict(model.parameters()), "bytes": model.bytes(), "recovery": healing,
-             "achieved": work.plan.achieved if work.plan else 0.0, "torch": torch.__version__}  # fmt: skip
+             "achieved": work.plan.achieved if work.plan else 0.0, "torch": torch.__version__,
+             "repair": next((x["seconds"] for x in model.history if x["step"] == "repair"), None)}  # fmt: skip
     found, small = [], None
     for key, cell in sorted(work.cells, key=lambda x: x[1].int8):
         if cell.int8 and small is None:
@@ -171,10 +172,15 @@ def compute(work: Work, scratch: Path, report: Callable = _listen) -> list[Done]
     return found
 
 
+def _refitted(variant: Variant) -> tuple:
+    """What `prune` is told of a repair."""
+    return (Repair(), load_samples("scenes", n=variant.repair, seed=variant.seed)) if variant.repair else ()
+
+
 def _made(work: Work, scratch: Path, report: Callable) -> tuple[LVLM, dict | None]:
     variant = work.variant
     dense = _loaded(variant.model)
-    model = dense if work.plan is None else prune(dense, work.plan)
+    model = dense if work.plan is None else prune(dense, work.plan, *_refitted(variant))
     if variant.recipe is None:
         return model, None
     run, taught = scratch / "runs" / work.cells[0][0], scratch / "taught"

@@ -47,6 +47,8 @@ def rows(results: Mapping[Cell, dict]) -> pd.DataFrame:
                 kept = statistics.retention(right, dense, tasks)
                 row |= {"AVG-%": kept.percent, "low": kept.low, "high": kept.high}
                 row["p"] = statistics.paired(right, dense, tasks).p
+        if result.get("repair") is not None:
+            row["repair s"] = result["repair"]
         if result["recovery"]:
             row |= {x: result["recovery"][x] for x in ("steps", "best_step", "samples", "seconds")}
         found.append(row)
@@ -57,9 +59,15 @@ def _what(cell: Cell) -> dict:
     variant, recipe = cell.variant, cell.variant.recipe
     about = {"model": variant.model, "method": variant.method, "ratio": variant.ratio, "seed": variant.seed}
     about |= {"suite": cell.suite, "calibration": variant.calibration, "images": cell.images, "int8": cell.int8}
+    about |= {"choice": variant.choice, "repair": variant.repair > 0}
     if recipe is None:
-        return about | {"train": "none", "losses": "none", "fraction": 0.0}
-    return about | {"train": recipe.train, "losses": "+".join(recipe.terms), "fraction": recipe.fraction}
+        return about | {"train": "none", "losses": "none", "fraction": 0.0, "planned": 0}
+    return about | {
+        "train": recipe.train,
+        "losses": "+".join(recipe.terms),
+        "fraction": recipe.fraction,
+        "planned": recipe.steps,
+    }
 
 
 def table(experiment: Experiment, results: Mapping[Cell, dict]) -> pd.DataFrame:

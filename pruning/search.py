@@ -44,13 +44,14 @@ class Search:
 
 class Trials:
     """The original with some of it masked. A trial is (L, 2) whole numbers: heads (groups) and neurons that are gone
-    of each layer, the least important first; where all are, the layer adds nothing."""
+    of each layer, the least important first; where all are, the layer adds nothing. What was tried is remembered."""
 
+    @torch.no_grad()
     def __init__(self, model: LVLM, importance: Importance, samples: Sequence):
         self.network, self.anatomy, self.importance = shared_copy(model.network), model.anatomy, importance
         self.head, self.gone = head_of(self.network), np.zeros((len(model.anatomy.layers), 2), dtype=int)
         self.whole = np.array([(x.groups, x.neurons) for x in model.anatomy.layers])
-        self.device, self.batches = model.device, []
+        self.device, self.batches, self._found = model.device, [], {}
         layers = zip(self.network.get_decoder().layers, model.anatomy.layers)
         for index, (module, layer) in enumerate(layers):
             for path in {x.path for x in layer.cuts if x.dim == 1}:
@@ -69,9 +70,15 @@ class Trials:
         if not sum(int(wanted.sum()) for _, wanted, _ in self.batches):
             raise BadSamples("A search needs samples with answers: please choose ten to fifty.")
 
-    @torch.no_grad()
     def loss(self, gone: np.ndarray) -> float:
         """Mean KL divergence of the original's next-token distribution from the masked one's, on answer tokens."""
+        about = gone.astype(np.int64).tobytes()
+        if about not in self._found:
+            self._found[about] = self._loss(gone)
+        return self._found[about]
+
+    @torch.no_grad()
+    def _loss(self, gone: np.ndarray) -> float:
         self.gone, total, count = gone, 0.0, 0
         for inputs, wanted, said in self.batches:
             found = self._logits(inputs, wanted).log_softmax(-1)
@@ -79,7 +86,6 @@ class Trials:
             count += len(said)
         return total / count
 
-    @torch.no_grad()
     def _logits(self, inputs: dict, wanted: torch.Tensor) -> torch.Tensor:
         hidden = self.network.get_decoder()(**{**inputs, "use_cache": False}).last_hidden_state
         return self.head(hidden[:, :-1][wanted]).float()
@@ -126,10 +132,11 @@ class Option:
 
 def search_plan(
     model: LVLM, scores: Scores, samples: Sequence, ratio: float = 0.30, settings: Search = Search(),
-    report: Report = silent,
+    report: Report = silent, trials: Trials | None = None,
 ) -> Plan:  # fmt: skip
     """A plan whose shares per layer were searched for. samples: with answers, calibration's will do.
 
+    trials: of an earlier search by the same scores and samples, so that another ratio takes only its own moves.
     Raises BadPlan for a ratio that nothing reaches, BadSamples for samples without answers. Raising from `report` ends
     it; the model stays as it is.
     """
@@ -140,7 +147,7 @@ def search_plan(
     importance = scores.importance[settings.importance]
     prices = Budget.of(scores.anatomy, scores.workload, "parameters")
     target = ratio * prices.backbone
-    trials = Trials(model, importance, samples)
+    trials = trials or Trials(model, importance, samples)
     done, total = 0, len(trials.whole) * (2 * len(LEVELS) + settings.layers) + settings.moves
 
     def tried(gone: np.ndarray) -> float:

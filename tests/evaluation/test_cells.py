@@ -8,7 +8,7 @@ import pytest
 
 from evaluation import runner
 from evaluation.cells import Cell, Desk, Variant, Work
-from evaluation.experiments import EXPERIMENTS, Grid, named
+from evaluation.experiments import BESIDES, EXPERIMENTS, Grid, named
 from evaluation.runner import compute, run
 from evaluation.store import Store, report_of
 from evaluation.tables import rows, table
@@ -55,6 +55,9 @@ def test_a_key_holds_everything_that_answers_depend_on(desk):
         replace(healed, variant=replace(healed.variant, recipe=replace(recipe, steps=3))),
         replace(healed, variant=replace(healed.variant, pool=41)),
         replace(healed, variant=replace(healed.variant, recipe=replace(recipe, seed=1))),
+        replace(cell, variant=replace(cell.variant, method="widthwise", choice="global")),
+        replace(cell, variant=replace(cell.variant, repair=4)),
+        replace(cell, variant=replace(cell.variant, repair=4, seed=1)),
     ]  # fmt: skip
     keys = [desk.key(x, desk.plan(x.variant)) for x in (cell, *others)]
     assert len(set(keys)) == len(keys)
@@ -197,6 +200,14 @@ def test_every_experiment_is_a_grid_without_twins(name):
 
 def test_experiments_are_named():
     """ "all" is the paper's; an unknown name is refused with the known ones."""
-    assert [x.name for x in named(["all"])] == [x for x in EXPERIMENTS if x != "healing"]
+    assert [x.name for x in named(["all"])] == [x for x in EXPERIMENTS if x not in BESIDES]
     with pytest.raises(BadSamples, match="zero-shot"):
         named(["one-shot"])
+
+
+def test_a_published_variant_is_called_as_it_was_before_there_were_others():
+    """Choice and repair are left out of a name at the paper's own, and each changes it otherwise; so do keys."""
+    cell = Cell(Variant("pocket-llava", "widthwise", 0.30))
+    assert {"choice", "repair"}.isdisjoint(cell.to_dict()["variant"])
+    others = [replace(cell, variant=replace(cell.variant, **x)) for x in ({"choice": "global"}, {"repair": 64})]
+    assert len({x.name for x in (cell, *others)}) == 3
