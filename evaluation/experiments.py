@@ -158,7 +158,7 @@ def _beyond(grid: Grid, seed: int) -> list[Cell]:
         for ratio in grid.ratios
         for name, method, about in ways
         for repair in (0, REPAIR_SAMPLES)
-        if repair or name in BEYOND_PLAIN
+        if (repair or name in BEYOND_PLAIN) and method in (*grid.methods, "both")
     ]
 
 
@@ -191,8 +191,8 @@ EXPERIMENTS = {
                    ("method", "fraction", "ratio"), trains=True),
         Experiment("beyond", "Beyond the paper: better choices, and repair without training", "not in the paper",
                    _beyond, ("method", "choice", "repair", "ratio")),
-        Experiment("repaired", "Healing on top of repair", "not in the paper", _repaired, ("repair", "planned", "ratio"),
-                   trains=True),
+        Experiment("repaired", "Healing on top of repair", "not in the paper", _repaired,
+                   ("repair", "planned", "ratio"), trains=True),
     )
 }  # fmt: skip
 BESIDES = ("healing", "beyond", "repaired")  # not the paper's, and long

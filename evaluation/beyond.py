@@ -1,0 +1,96 @@
+"""What goes beyond the paper, judged: how much of the published way's loss better choices and repair win back without
+training, and what repair saves of a training after it. Reads tables; the bars are the project's own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from evaluation.choices import PUBLISHED
+
+BUNDLED = ("pocket-llava", "pocket-bunny", "pocket-internvl")
+# (method, ratio) → the share of the published way's loss that the best way is to win back
+BARS = {
+    ("widthwise", 0.15): 2 / 3,
+    ("widthwise", 0.30): 2 / 3,
+    ("widthwise", 0.45): 1 / 2,
+    ("widthwise", 0.60): 1 / 2,
+    ("layerwise", 0.30): 1 / 3,
+    ("layerwise", 0.45): 1 / 3,
+}
+REPAIR_BAR = 10.0  # seconds, on two cores with 64 samples
+WAYS = {  # column: (choice, repaired)
+    "published": (PUBLISHED, False),
+    "+ repair": (PUBLISHED, True),
+    "all compete": ("global", False),
+    "all compete + repair": ("global", True),
+    "searched + repair": ("search", True),
+}
+
+
+def _kept(table: pd.DataFrame, **where) -> float:
+    """AVG-% of the row that these columns single out; NaN where there is none."""
+    for name, wanted in where.items():
+        table = table[table[name] == wanted]
+    return float("nan") if table.empty else float(table["AVG-%"].iloc[0])
+
+
+def won_back(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """model → the table of `beyond` → a row for each model, method and ratio whose published way was measured.
+
+    Columns: every way's AVG-%, mean of the seeds (a searched plan thins layers and removes some whole: it stands
+    beside both methods); won: the share of the published way's loss that the best way wins back, NaN where nothing was
+    lost; best: that way; bar: what it is to win back, NaN where no bar is set; reached: None where there is none to
+    reach, or nothing was lost.
+    """
+    rows = []
+    for model, table in tables.items():
+        table = table[table["method"] != "dense"]
+        for method in ("widthwise", "layerwise"):
+            for ratio in sorted(table["ratio"].unique()):
+                row = _judged(table, method, ratio)
+                if row["published"] == row["published"]:
+                    rows.append({"model": model, "method": method, "ratio": ratio, **row})
+    return pd.DataFrame(rows)
+
+
+def _judged(table: pd.DataFrame, method: str, ratio: float) -> dict:
+    kept = {
+        way: _kept(table, choice=choice, repair=repair, ratio=ratio, method="both" if choice == "search" else method)
+        for way, (choice, repair) in WAYS.items()
+    }
+    others = {way: x for way, x in kept.items() if way != "published" and x == x}
+    lost, bar = 100 - kept["published"], BARS.get((method, ratio), float("nan"))
+    best = max(others, key=others.get, default=None)
+    won = (others[best] - kept["published"]) / lost if best and lost > 0 else float("nan")
+    seeds = table[(table["ratio"] == ratio) & (table["method"] == method)]["seeds"].min()
+    reached = won >= bar if won == won and bar == bar else None
+    return kept | {"best": best, "won": won, "bar": bar, "reached": reached, "seeds": seeds}
+
+
+def seconds(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """model → the longest that repairs of one kind took on average."""
+    found = {model: x["repair s"].max() for model, x in tables.items() if "repair s" in x}
+    return {model: float(x) for model, x in found.items()}
+
+
+def healed(table: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """The table of `repaired` → a row a ratio: AVG-% healed as published, on top of repair, and so with half of the
+    updates; whether repair made it worse, and whether half of the updates were enough."""
+    rows = []
+    for ratio in sorted(x for x in table["ratio"].unique() if x > 0):
+        plain, whole, half = (
+            _kept(table, ratio=ratio, repair=repair, planned=n)
+            for repair, n in ((False, steps), (True, steps), (True, steps // 2))
+        )
+        rows.append(
+            {"ratio": ratio, "published": plain, "repaired": whole, "repaired, half": half,
+             "not worse": whole >= plain, "half is enough": half >= plain}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def reached(rows: Sequence[bool | None]) -> str:
+    """In words, how many of the bars that could be judged were reached."""
+    judged = [x for x in rows if x is not None]
+    return f"{sum(map(bool, judged))} of {len(judged)}"

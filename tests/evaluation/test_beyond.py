@@ -1,0 +1,79 @@
+"""What goes beyond the paper: judged by the bars, from tables alone, and chosen once for all ratios."""
+
+import pandas as pd
+import pytest
+
+from evaluation.beyond import healed, reached, seconds, won_back
+from evaluation.choices import CHOICES, Ground
+from evaluation.experiments import EXPERIMENTS, Grid
+from pruning import calibrate
+from scripts.results import beyond_table, repaired_table
+from tests import tiny
+
+
+def ways(**kept):
+    """A table of `beyond` at 30%: dense, and ways named method_choice or method_choice_repair."""
+    rows = [{"method": "dense", "choice": "published", "repair": False, "ratio": 0.0, "AVG-%": 100.0}]
+    for name, percent in kept.items():
+        method, choice, *repair = name.split("_")
+        rows.append({"method": method, "choice": choice, "repair": bool(repair), "ratio": 0.3, "AVG-%": percent})
+    return pd.DataFrame(rows).assign(seeds=3, **{"repair s": 7.0})
+
+
+def test_the_best_way_is_judged_by_what_the_published_one_loses():
+    """Of 20 points lost, 14 won back are 70%: enough at 30% widthwise, where the bar is two thirds; 12 are not."""
+    table = ways(widthwise_published=80, widthwise_published_repair=92, widthwise_global_repair=94)
+    (row,) = won_back({"a": table}).query("method == 'widthwise'").to_dict("records")
+    assert (row["best"], row["won"], row["reached"]) == ("all compete + repair", pytest.approx(0.7), True)
+    (row,) = won_back({"a": ways(widthwise_published=80, widthwise_published_repair=92)})[:1].to_dict("records")
+    assert row["won"] == pytest.approx(0.6) and row["reached"] is False
+
+
+def test_a_searched_plan_stands_beside_both_methods():
+    """It removes layers too; where it is best, it is so for widthwise and layerwise alike."""
+    table = ways(widthwise_published=80, layerwise_published=90, layerwise_published_repair=91, both_search_repair=96)
+    found = won_back({"a": table}).set_index("method")
+    assert list(found["best"]) == 2 * ["searched + repair"]
+    assert found.loc["layerwise", "won"] == pytest.approx(0.6) and found.loc["layerwise", "reached"]
+
+
+def test_nothing_lost_is_not_judged():
+    """Where the published way keeps everything there is nothing to win back, and no bar is called reached."""
+    row = won_back({"a": ways(widthwise_published=100.5, widthwise_published_repair=100.2)}).iloc[0]
+    assert row["won"] != row["won"] and row["reached"] is None and reached([None, True, False]) == "1 of 2"
+    assert seconds({"a": ways(widthwise_published_repair=90)}) == {"a": 7.0}
+
+
+def test_healing_on_top_of_repair_is_judged_strictly():
+    """A tenth of a point below is worse; half of the updates are enough only from the same score on."""
+    kept = ((False, 60, 90.0), (True, 60, 89.9), (True, 30, 90.0))
+    table = pd.DataFrame([{"ratio": 0.3, "repair": r, "planned": n, "AVG-%": x} for r, n, x in kept])
+    (row,) = healed(table, 60).to_dict("records")
+    assert not row["not worse"] and row["half is enough"]
+    assert "| 30% | 90.0 | 89.9 | 90.0 | no | yes |" in repaired_table(table)
+
+
+def test_the_page_says_what_was_missed():
+    """A bar that was not reached is said so; a model that was not measured is left out; no results are said so."""
+    said = beyond_table({"a": ways(widthwise_published=80, widthwise_published_repair=85), "b": pd.DataFrame()})
+    assert "**missed**" in said and "25% (+ repair)" in said and "0 of 1 bars reached" in said and "| b |" not in said
+    assert beyond_table({"b": pd.DataFrame()}) == "Not run yet."
+
+
+def test_every_choice_removes_what_was_asked():
+    """Each of the choices, within each of its methods, comes to the ratio as the published one does."""
+    model, samples = tiny.model("llama-gqa"), tiny.samples()
+    ground = Ground(model, calibrate(model, samples), samples)
+    for choice in CHOICES.values():
+        for method in choice.methods:
+            assert choice.make(ground, method, 0.2).achieved == pytest.approx(0.2, abs=0.05)
+
+
+def test_every_way_of_the_table_is_measured():
+    """The experiment asks for each way at each ratio, and for repair with every choice."""
+    cells = EXPERIMENTS["beyond"].grid(Grid(ratios=(0.45,)))
+    found = {(x.variant.method, x.variant.choice, x.variant.repair > 0) for x in cells[1:]}
+    assert found == {
+        *((m, "published", r) for m in ("widthwise", "layerwise") for r in (False, True)),
+        ("widthwise", "global", False), ("widthwise", "global", True), ("both", "search", True),
+    }  # fmt: skip
