@@ -25,6 +25,10 @@ class NotEnoughMemory(LVLMError):
     """A step would take more memory than is free; said before it is taken."""
 
 
+class NotFinite(LVLMError):
+    """Weights or activations are NaN or infinite; the text names the first such tensor."""
+
+
 class UnsupportedDecoder(LVLMError):
     """The language decoder has a part which cannot be described as layers of heads and neurons."""
 

@@ -4,6 +4,7 @@ The model is never touched: the pass runs on a copy of its module tree whose par
 Each weight's |w·g| is reduced to its units, and its gradient freed, the moment backward has produced it.
 """
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,9 +17,10 @@ import transformers
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from lvlm import LVLM, BadSamples
+from lvlm import LVLM, BadSamples, NotFinite
 from lvlm.encoding import IGNORED
 from lvlm.events import LayerScored, Progress, Report, SampleScored, silent
+from lvlm.finite import blame, way_out
 from lvlm.fit import room_to_calibrate
 from lvlm.head import head_of
 from lvlm.memory import CHUNK
@@ -120,12 +122,30 @@ def calibrate(
         with torch.no_grad():
             inputs = decoder_inputs(scorer.network, batch.inputs)
         loss = scorer.add(DecoderBatch(inputs, batch.labels, batch.mask, batch.image_mask))
+        if not math.isfinite(loss):
+            blame([model], chunk, "Calibration")
         done += len(chunk)
         report(SampleScored(done - 1, len(samples), loss))
         report(Progress("calibrate", done, len(samples), f"sample {done} of {len(samples)}"))
         for layer, value in enumerate(scorer.totals.block_influence(0, mean=True)):
             report(LayerScored(layer, float(value)))
+    _check_finite(model, scorer)
     return scorer.scores(model, [str(x.id) for x in samples], seed)
+
+
+def _check_finite(model: LVLM, scorer: "Scorer") -> None:
+    """Raises NotFinite for scores that are none: backward goes from the last layer down, so the last one is named."""
+    totals = scorer.totals
+    by_layer = zip(totals.heads, totals.neurons, totals.signed_heads, totals.signed_neurons, totals.block[0])
+    broken = [i for i, found in enumerate(by_layer) if not all(torch.isfinite(x).all() for x in found)]
+    if broken or not np.isfinite(totals.losses).all():
+        blame([model], (), "Calibration")
+        raise NotFinite(
+            f"Calibration stopped: the scores of layer {broken[-1]} of {model.name} are NaN or infinite, though its "
+            f"weights and its loss are finite; {way_out(model)}."
+            if broken
+            else f"Calibration stopped: the loss of {model.name} is NaN or infinite; {way_out(model)}."
+        )
 
 
 class Watched(torch.autograd.Function):

@@ -5,6 +5,7 @@ regression from the bottom up, each on the inputs that the repaired layers below
 after it is the original's; before a gap of removed layers, the state after the gap. No parameter is added.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,8 +13,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from lvlm import LVLM, BadPlan, BadSamples, Batch, Layer
+from lvlm import LVLM, BadPlan, BadSamples, Batch, Layer, UnsupportedDecoder
 from lvlm.events import Progress, Report
+from lvlm.finite import blame
 from lvlm.fit import check_repair
 from lvlm.reshaped import shared_copy
 
@@ -68,20 +70,26 @@ def repaired(
     batches = _batches(original, samples, settings)
     network = shared_copy(pruned.network)
     inputs = [x.inputs for x in batches]
-    wanted = Walk(shared_copy(original.network), inputs)
-    found = Walk(network, inputs, wanted)
-    plain = Walk(shared_copy(pruned.network), [x.inputs for x in batches if not x.fitted], wanted)
-    tests = [i for i, x in enumerate(batches) if not x.fitted]
     before, after = [], []
-    wanted.go_to(kept[0])
-    for index, place in enumerate(kept):
-        gap_ends = kept[index + 1] if index + 1 < len(kept) else len(wanted.layers)
-        _refit(wanted, found, original.anatomy.layers[place], gap_ends, batches, settings)
-        plain.go_to(index + 1)
-        masks, aims = [batches[i].mask for i in tests], [wanted.hidden[i] for i in tests]
-        before.append(_error(plain.hidden, aims, masks))
-        after.append(_error([found.hidden[i] for i in tests], aims, masks))
-        report(Progress("repair", index + 1, len(kept), f"layer {index + 1} of {len(kept)}"))
+    try:
+        wanted = Walk(shared_copy(original.network), inputs)
+        found = Walk(network, inputs, wanted)
+        plain = Walk(shared_copy(pruned.network), [x.inputs for x in batches if not x.fitted], wanted)
+        tests = [i for i, x in enumerate(batches) if not x.fitted]
+        wanted.go_to(kept[0])
+        for index, place in enumerate(kept):
+            gap_ends = kept[index + 1] if index + 1 < len(kept) else len(wanted.layers)
+            _refit(wanted, found, original.anatomy.layers[place], gap_ends, batches, settings)
+            plain.go_to(index + 1)
+            masks, aims = [batches[i].mask for i in tests], [wanted.hidden[i] for i in tests]
+            before.append(_error(plain.hidden, aims, masks))
+            after.append(_error([found.hidden[i] for i in tests], aims, masks))
+            report(Progress("repair", index + 1, len(kept), f"layer {index + 1} of {len(kept)}"))
+    except (UnsupportedDecoder, torch.linalg.LinAlgError):  # how numbers that are none show first
+        blame([original], samples, "Repair")
+        raise
+    if not math.isfinite(before[-1] + after[-1]):
+        blame([original], samples, "Repair")
     step = {
         "step": "repair",
         "samples": len(samples),

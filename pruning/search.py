@@ -5,6 +5,7 @@ instead, on masks, as the divergence from the original on calibration answers; t
 for as long as that helps.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ import torch
 from lvlm import LVLM, BadPlan, BadSamples
 from lvlm.encoding import IGNORED
 from lvlm.events import Progress, Report, silent
+from lvlm.finite import blame
 from lvlm.head import head_of
 from lvlm.reshaped import kept_rows, shared_copy
 
@@ -58,6 +60,7 @@ class Trials:
                 linear = module.get_submodule(path)
                 linear.register_forward_pre_hook(self._emptied(index, path))
                 linear.register_forward_hook(self._silenced(index, path))
+        self.given = [model], samples  # whom to blame for a loss that is no number
         for start in range(0, len(samples), BATCH):
             batch = model.encode(samples[start : start + BATCH])
             if batch.mask.shape[1] > model.context:
@@ -84,6 +87,9 @@ class Trials:
             found = self._logits(inputs, wanted).log_softmax(-1)
             total += float((said.exp() * (said - found)).sum())
             count += len(said)
+        if math.isnan(total):
+            blame(*self.given, "The search")
+            return math.inf  # this mask's own doing: never chosen
         return total / count
 
     def _logits(self, inputs: dict, wanted: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvlm import LVLM, BadSamples
 from lvlm.events import LossPoint, Progress, Report, silent
+from lvlm.finite import blame
 from lvlm.fit import check_recovery
 
 from . import checkpoints, lessons
@@ -81,6 +82,7 @@ class Training:
         if not samples:
             raise BadSamples("Recovery needs samples with answers: please choose some.")
         self.model, self.samples, self.recipe, self.world = pruned, samples, recipe, world()
+        self.given = [pruned] if teacher is None else [pruned, teacher]
         if recipe.batch % self.world.count:
             raise BadRecipe(
                 f"A batch of {recipe.batch} cannot be shared by {self.world.count} processes: choose a multiple."
@@ -310,6 +312,8 @@ class Training:
         self.world.wait()
 
     def _diverged(self, what: str) -> None:
+        """Raises RecoveryDiverged, or NotFinite where the models were broken as they were given."""
+        blame(self.given, () if self.state.step else [self.samples[i] for i in self.chosen.held_out], "Recovery")
         raise RecoveryDiverged(
             f"{what}: please try a learning rate below {self.recipe.learning_rate:g}; the best weights before "
             f"(step {self.state.best_step}) are kept.",
