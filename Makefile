@@ -1,8 +1,11 @@
-# Two commands matter: `make demo` and `make test`. Both build .venv from the pinned requirements first.
+# Two commands matter: `make demo` and `make test`. Both build .venv first, from locks/: every package in one version, and
+# no file whose SHA-256 is another (SECURITY.md). `python -m scripts.lock` writes them from requirements*.txt.
 # lmms-eval (docs/evaluation-lmms.md) has an environment of its own: `make lmms` builds it, `make test-lmms` checks it.
 PYTHON ?= python3
 PORT ?= 7860
 BIN := .venv/bin
+LOCKS := $(addprefix locks/,setuptools.txt torch-cpu.txt torch.txt cuda.txt app.txt)
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes
 
 .PHONY: demo test lmms test-lmms clean
 
@@ -12,24 +15,33 @@ demo: .venv/.demo
 test: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.venv/.demo: requirements.txt
+.venv/.demo: $(LOCKS)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(call app,.venv/bin/python)
 	touch $@
 
-.venv/.test: requirements-dev.txt requirements-ray.txt .venv/.demo
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+.venv/.test: locks/ray.txt locks/test.txt .venv/.demo
+	$(BIN)/python $(INSTALL) -r locks/ray.txt -r locks/test.txt
 	touch $@
+
+# What the app needs, by one environment's Python. PyTorch's CPU build where pip is told of a place that has it; else the
+# registry's, and what its metadata says that it needs: on Linux that is CUDA.
+define app
+	$(1) $(INSTALL) -r locks/setuptools.txt
+	$(1) $(INSTALL) -r locks/torch-cpu.txt 2>/dev/null || $(1) $(INSTALL) -r locks/torch.txt
+	if $(1) -m pip show torch | grep -q '^Requires:.*cuda'; then $(1) $(INSTALL) -r locks/cuda.txt; fi
+	$(1) $(INSTALL) -r locks/app.txt
+endef
 
 lmms: .venv-lmms/.done
 
 test-lmms: .venv-lmms/.done
 	OMP_NUM_THREADS=1 .venv-lmms/bin/python -m benchmarks.lmms
 
-.venv-lmms/.done: requirements.txt requirements-lmms.txt
+.venv-lmms/.done: $(LOCKS) locks/lmms.txt
 	$(PYTHON) -m venv .venv-lmms
-	.venv-lmms/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	.venv-lmms/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-lmms.txt
+	$(call app,.venv-lmms/bin/python)
+	.venv-lmms/bin/python $(INSTALL) -r locks/lmms.txt
 	touch $@
 
 clean:
