@@ -1,4 +1,4 @@
-"""Which tensor is to blame for a result that came out NaN or infinite. Asked once one has: the good case costs nothing."""
+"""Which tensor is to blame for a result that came out NaN or infinite. Asked once one has, never before."""
 
 import re
 from collections.abc import Sequence
