@@ -17,6 +17,7 @@ from ui.part import Part, Start, whole
 from ui.parting import parting
 from ui.scenes import Scenes
 from ui.talk import How
+from ui.texts import retell, say
 from ui.variants import MOST_PANES
 from ui.workspace import Desk, Desks
 
@@ -25,7 +26,7 @@ INT8 = "8-bit weights in the last pane (LLM.int8)"
 AFRESH = (
     "Every question is asked afresh: earlier turns are not sent, so that answers differ by the model alone. "
     "The same picture, question, seed and settings give the same answers again. "
-    f"The last {MOST_EXCHANGES} questions stay; Cases keep for good."
+    "The last {most} questions stay; Cases keep for good."
 )
 
 
@@ -94,7 +95,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                         elem_id="seed",
                         buttons=[],
                     )
-                gr.HTML(f'<p class="asked">{AFRESH}</p>')
+                afresh = gr.HTML()
 
     hows = [length, temperature, seed]
     growing = [x for pane in shown for x in (pane.chat, pane.stats)]
@@ -285,10 +286,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         scenes.first_scene(desk)
         can, last = len(desk.panes) > 1, desk.panes[-1] if desk.panes else None
         return [
-            gr.Dropdown([(x.title, x.id) for x in desk.variants], value=desk.variants.panes),
+            gr.Dropdown([(retell(x.title), x.id) for x in desk.variants], value=desk.variants.panes),
             *panes.heads(desk),
             gr.Checkbox(
-                label=INT8 if can else f"{INT8}: prune first",
+                label=say(INT8) if can else say("{what}: prune first", what=say(INT8)),
                 value=last is not None and last.kind == "int8",
                 interactive=can and not desk.busy,
             ),
@@ -296,6 +297,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             desk.how.max_new_tokens,
             desk.how.temperature,
             desk.how.seed,
+            f'<p class="asked">{say(AFRESH, most=MOST_EXCHANGES)}</p>',
             *lay(desk),
         ]
 
@@ -304,9 +306,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         Start(who.input, compare, [who]),
         Start(prune.click, prune_first),
     ]
-    changing = [who, *(x for pane in shown for x in (pane.column, pane.head)), int8, prune, *hows, *laid]
+    changing = [who, *(x for pane in shown for x in (pane.column, pane.head)), int8, prune, *hows, afresh, *laid]
     return Part(changing, draw, starts, lambda desk: (*whole(desk), desk.answered)), follow, talking
 
 
 def _ask_label(desk: Desk) -> str:
-    return {0: "Ask", 1: "Ask", 2: "Ask both"}.get(len(desk.panes), "Ask all")
+    return say({0: "Ask", 1: "Ask", 2: "Ask both"}.get(len(desk.panes), "Ask all"))

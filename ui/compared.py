@@ -10,6 +10,8 @@ from pruning.lineage import descent
 from ui import divergence, gaze, looking, panes, words
 from ui.figure import figure
 from ui.jobs import Job
+from ui.language import static
+from ui.texts import retell, say
 from ui.variants import Variant
 from ui.workspace import Desk, Desks
 
@@ -42,7 +44,7 @@ class Compared:
             self.running = gr.HTML(elem_id="running", js_on_load=divergence.CHOOSE)
             self.table = gr.HTML(elem_id="running-table")
             with gr.Accordion("Where does each model look?", open=False, elem_id="gaze") as self.gaze:
-                gr.HTML(f'<p class="asked">{ABOUT_GAZE}</p>')
+                gr.HTML(f'<p class="asked">{static(ABOUT_GAZE)}</p>')
                 with gr.Row():
                     self.token = gr.Dropdown(
                         [], label="While it chooses", elem_id="gaze-token", min_width=140, filterable=False
@@ -61,18 +63,21 @@ class Compared:
         if pair is None:
             return [gr.Column(visible=False), *[gr.skip()] * (len(self.outputs) - 1)]
         found, by = pair.divergence, desk.looking.by
-        one, other = pair.reference.title, pair.other.title
-        choices = [(x.title, x.variant) for x in pair.choices]
-        title, apart = (f"What would {one} have said?", "") if found is None else divergence.told(found, one, other)
+        one, other = retell(pair.reference.title), retell(pair.other.title)
+        choices = [(retell(x.title), x.variant) for x in pair.choices]
+        title, apart = say("What would {one} have said?", one=one), ""
+        if found is not None:
+            title, apart = divergence.told(found, one, other)
         running = table = ""
         if found is not None:
             at = looking.token_of(desk, pair)
             running = divergence.legend(by, one)
             running += divergence.running(found, by, one, other, pair.other.kind, at)
             table = divergence.table(found, one, other)
-        note = (
-            f"“{pair.exchange.question}”, answered by {other}; {one} reads the same answer and says what it expected."
-        )
+        note = say(
+            "“{question}”, answered by {other}; {one} reads the same answer and says what it expected.",
+            question=pair.exchange.question, other=other, one=one,
+        )  # fmt: skip
         return [
             gr.Column(visible=True),
             words.heading(title, f"{note} {apart}"),
@@ -91,18 +96,21 @@ class Compared:
             return [gr.skip()] * len(self.pointed)
         at, layers = looking.token_of(desk, pair), {x.layer: x.heads for x in descent(pair.reference.model)}
         names = divergence.names_of(pair.divergence) if pair.divergence else map(str, range(len(pair.answer.tokens)))
-        heads = [("Mean of its heads", MEAN), *((f"Head {x}", str(x)) for x in layers.get(state.layer, ()))]
+        heads = [
+            (say("Mean of its heads"), MEAN),
+            *((say("Head {head}", head=x), str(x)) for x in layers.get(state.layer, ())),
+        ]
         drawn = [
             gr.Dropdown([(name, i) for i, name in enumerate(names)], value=at),
             gr.Dropdown(
-                [("Mean of all layers", MEAN), *((f"Layer {x}", str(x)) for x in layers)],
+                [(say("Mean of all layers"), MEAN), *((say("Layer {layer}", layer=x), str(x)) for x in layers)],
                 value=MEAN if state.layer is None else str(state.layer),
             ),
             gr.Dropdown(
                 heads,
                 value=MEAN if state.head is None else str(state.head),
                 interactive=state.layer is not None,
-                label="Head" if state.layer is not None else "Head (choose a layer first)",
+                label=say("Head" if state.layer is not None else "Head (choose a layer first)"),
             ),
         ]
         seen = state.gaze
@@ -208,11 +216,11 @@ def _seen(desk: Desk, variant: Variant, weights, most: float) -> list:
         lost = looking.lost(desk, variant)
         return [chip + words.notice(lost), gr.Plot(visible=False)]
     grid = state.gaze.grid
-    said = gaze.finding(variant.title, weights, grid)
+    said = gaze.finding(retell(variant.title), weights, grid)
     if grid is None:
-        note = "This model cuts pictures into parts whose order is not known here: only the sum can be told."
+        note = say("This model cuts pictures into parts whose order is not known here: only the sum can be told.")
         return [words.heading(said, note), gr.Plot(visible=False)]
-    note = f"{grid.others} patches of closer views of its parts are not drawn." if grid.others else ""
+    note = say("{n} patches of closer views of its parts are not drawn.", n=grid.others) if grid.others else ""
     drawn = gaze.overlay(state.gaze.image, weights, grid, most)
     return [chip + words.heading(said, note), gr.Plot(drawn, visible=True)]
 

@@ -6,6 +6,7 @@ import re
 
 from evaluation.divergence import Choice, Divergence, Place
 from ui import words
+from ui.texts import say
 
 LEVELS = {  # where each step of the scale begins: the reference's probability falls, or the KL rises
     "probability": (0.5, 0.2, 0.05, 0.01),
@@ -28,7 +29,7 @@ CHOOSE = """element.addEventListener("click", event => {
 
 def likely(probability: float) -> str:
     """A probability as a percentage; "under 0.1%" where there is little to tell."""
-    return f"under {words.percent(LEAST)}" if probability < LEAST else words.percent(probability)
+    return say("under {least}", least=words.percent(LEAST)) if probability < LEAST else words.percent(probability)
 
 
 def level(place: Place, by: str) -> int:
@@ -41,8 +42,8 @@ def level(place: Place, by: str) -> int:
 def shown(text: str, token_text: str = "") -> str:
     """A token as it stands in a line: its text, the end of the answer (a mark of the format), or half a character."""
     if MARK.fullmatch(text or token_text):
-        return "(end)"
-    return text.strip() or ("(space)" if text else "·")
+        return say("(end)")
+    return text.strip() or (say("(space)") if text else "·")
 
 
 def names_of(found: Divergence) -> list[str]:
@@ -56,21 +57,27 @@ def _name(place: Place) -> str:
 
 
 def told(found: Divergence, reference: str, other: str) -> tuple[str, str]:
-    """Where the two part first, in a sentence; and how far over the whole answer, in another."""
+    """Where the two part first, in a sentence; and how far over the whole answer, in another. reference, other: what
+    the models are called."""
     at = found.parts_at
     mine, theirs = found.likely
-    apart = (
-        f"Over the {len(found.places)} tokens a word is {likely(theirs)} likely to {other} and {likely(mine)} to "
-        f"{reference} (geometric means); expectations part by {words.significant(found.mean_kl)} nats a token (KL)."
-    )
+    apart = say(
+        "Over the {tokens} tokens a word is {theirs} likely to {other} and {mine} to {reference} (geometric means); "
+        "expectations part by {kl} nats a token (KL).",
+        tokens=len(found.places), theirs=likely(theirs), other=other, mine=likely(mine), reference=reference,
+        kl=words.significant(found.mean_kl),
+    )  # fmt: skip
     if at is None:
-        return f"They never part: both hold the same word likeliest at each of the {len(found.places)} tokens", apart
+        tokens = len(found.places)
+        return say(
+            "They never part: both hold the same word likeliest at each of the {tokens} tokens", tokens=tokens
+        ), apart
     best, said = (x.choices[0] for x in (found.places[at].reference, found.places[at].other))
-    return (
-        f"They part at token {at + 1}: {reference} expects “{_choice(best)}” ({likely(best.probability)}), "
-        f"{other} “{_choice(said)}” ({likely(said.probability)})",
-        apart,
-    )
+    return say(
+        "They part at token {place}: {reference} expects “{expected}” ({sure}), {other} “{said}” ({as_sure})",
+        place=at + 1, reference=reference, expected=_choice(best), sure=likely(best.probability), other=other,
+        said=_choice(said), as_sure=likely(said.probability),
+    ), apart  # fmt: skip
 
 
 def _choice(choice: Choice) -> str:
@@ -82,9 +89,9 @@ def legend(by: str, reference: str) -> str:
     low, high, what = SCALES[by]
     steps = "".join(f'<i class="level-{n}"></i>' for n in range(5))
     return (
-        f'<p class="legend">{words.escape(what.format(reference=reference))}: '
-        f"<span>{low} {steps} {high}</span> "
-        '<span class="legend-parts"><i class="parts-mark">▾</i> here they part</span></p>'
+        f'<p class="legend">{words.escape(say(what, reference=reference))}: '
+        f"<span>{say(low)} {steps} {say(high)}</span> "
+        f'<span class="legend-parts"><i class="parts-mark">▾</i> {say("here they part")}</span></p>'
     )
 
 
@@ -95,7 +102,7 @@ def running(found: Divergence, by: str, reference: str, other: str, kind: str, c
         parts = i == found.parts_at
         label = (
             f"{_name(place)}: {reference} {likely(place.reference.probability)}, {other} "
-            f"{likely(place.other.probability)}{', here they part' if parts else ''}"
+            f"{likely(place.other.probability)}{say(', ') + say('here they part') if parts else ''}"
         )
         gap = " " if place.text[:1].isspace() else ""
         drawn.append(
@@ -108,12 +115,19 @@ def running(found: Divergence, by: str, reference: str, other: str, kind: str, c
 
 def _tip(place: Place, reference: str, other: str, kind: str) -> str:
     sides = "".join(
-        f'<span class="tip-side line-{side}"><b>{words.escape(name)}</b> holds “{words.escape(_name(place))}” '
-        f"{likely(view.probability)} likely: its choice {view.rank}{_bars(view.choices, place.token)}</span>"
+        f'<span class="tip-side line-{side}">{_held(name, place, view)}{_bars(view.choices, place.token)}</span>'
         for side, name, view in (("original", reference, place.reference), (kind, other, place.other))
     )
-    apart = f'<span class="tip-kl">KL {words.significant(place.kl)} nats</span>'
+    apart = say("KL {kl} nats", kl=words.significant(place.kl))
+    apart = f'<span class="tip-kl">{apart}</span>'
     return f'<span class="tip" aria-hidden="true">{sides}{apart}</span>'
+
+
+def _held(name: str, place: Place, view) -> str:
+    return say(
+        "<b>{name}</b> holds “{word}” {likely} likely: its choice {rank}",
+        name=words.escape(name), word=words.escape(_name(place)), likely=likely(view.probability), rank=view.rank,
+    )  # fmt: skip
 
 
 def _bars(choices: tuple[Choice, ...], said: int) -> str:
@@ -126,14 +140,16 @@ def _bars(choices: tuple[Choice, ...], said: int) -> str:
 
 def table(found: Divergence, reference: str, other: str) -> str:
     """The same as a table, folded away: for screen readers, and to copy."""
-    head = (
-        f"<tr><th>Token</th><th>{words.escape(reference)}</th><th>{words.escape(other)}</th><th>KL (nats)</th>"
-        f"<th>{words.escape(reference)}'s choices</th><th>{words.escape(other)}'s choices</th></tr>"
-    )
+    choices = (say("Choices of {name}", name=x) for x in (reference, other))
+    names = (say("Token"), reference, other, say("KL (nats)"), *choices)
+    head = "".join(f"<th>{words.escape(x)}</th>" for x in names)
     rows = []
     for i, place in enumerate(found.places):
-        mark = " · parts here" if i == found.parts_at else ""
-        views = "".join(f"<td>{likely(x.probability)}, choice {x.rank}</td>" for x in (place.reference, place.other))
+        mark = f" · {say('here they part')}" if i == found.parts_at else ""
+        views = "".join(
+            f"<td>{say('{likely}, choice {rank}', likely=likely(x.probability), rank=x.rank)}</td>"
+            for x in (place.reference, place.other)
+        )
         lists = "".join(
             f"<td>{words.escape(', '.join(f'{_choice(c)} {likely(c.probability)}' for c in x.choices))}</td>"
             for x in (place.reference, place.other)
@@ -143,6 +159,6 @@ def table(found: Divergence, reference: str, other: str) -> str:
             f"<td>{words.significant(place.kl)}</td>{lists}</tr>"
         )
     return (
-        '<details class="told"><summary>The same as a table</summary><div class="wide" tabindex="0"><table>'
-        f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+        f'<details class="told"><summary>{say("The same as a table")}</summary><div class="wide" tabindex="0"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )

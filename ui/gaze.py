@@ -6,6 +6,7 @@ from PIL import Image
 
 from lvlm.views import Grid
 from ui import words
+from ui.texts import say
 
 HEIGHT = 300
 SHADE = [[0.0, "rgba(2, 6, 23, 0.86)"], [0.5, "rgba(2, 6, 23, 0.45)"], [1.0, "rgba(2, 6, 23, 0)"]]
@@ -22,10 +23,12 @@ def finding(title: str, weights: np.ndarray, grid: Grid | None) -> str:
     """How much of its attention a model pays to the picture, and to which part most. weights: (image tokens,)."""
     share = words.percent(float(weights.sum()))
     if grid is None:
-        return f"{title} pays {share} of its attention to the picture"
+        return say("{title} pays {share} of its attention to the picture", title=title, share=share)
     row, column, most = grid.most(weights)
-    there = where(row, column, grid)
-    return f"{title} looks most at the {there} ({words.percent(most)} of its attention on one patch, {share} on all)"
+    return say(
+        "{title} looks most at the {place} ({most} of its attention on one patch, {share} on all)",
+        title=title, place=say(where(row, column, grid)), most=words.percent(most), share=share,
+    )  # fmt: skip
 
 
 def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) -> go.Figure:
@@ -37,7 +40,12 @@ def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) ->
     laid = grid.of(weights)
     hover = [
         [
-            f"Row {r + 1}, column {c + 1}: {words.percent(float(laid[r, c]))} of its attention"
+            say(
+                "Row {row}, column {column}: {share} of its attention",
+                row=r + 1,
+                column=c + 1,
+                share=words.percent(float(laid[r, c])),
+            )  # fmt: skip
             for c in range(grid.columns)
         ]
         for r in range(grid.rows)
@@ -54,7 +62,7 @@ def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) ->
         showscale=False,
         hovertext=hover,
         hovertemplate="%{hovertext}<extra></extra>",
-        name="share of the model's attention",
+        name=say("share of the model's attention"),
     )
     figure = go.Figure(map_)
     figure.add_layout_image(
@@ -67,13 +75,13 @@ def overlay(image: Image.Image, weights: np.ndarray, grid: Grid, most: float) ->
         plot_bgcolor="rgba(0,0,0,0)",
         xaxis={
             "visible": False,
-            "title": "pixels from the left",
+            "title": say("pixels from the left"),
             "range": [min(0, left), max(width, right)],
             "constrain": "domain",
         },
         yaxis={
             "visible": False,
-            "title": "pixels from the top",
+            "title": say("pixels from the top"),
             "range": [max(height, bottom), min(0, top)],
             "scaleanchor": "x",
             "constrain": "domain",

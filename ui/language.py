@@ -29,6 +29,11 @@ def text(key: str) -> I18nData:
     return I18nData(f"tour.{key}")
 
 
+def static(english: str) -> str:
+    """A label within HTML that stays as it was built: the browser picks the language. One in a component."""
+    return str(I18nData(english))
+
+
 def translations() -> gr.I18n:
     """Everything that is translated in the browser, in both languages."""
     said = {language: _texts(language) for language in LANGUAGES}

@@ -6,6 +6,7 @@ import gradio as gr
 
 from ui import words
 from ui.talk import Answer
+from ui.texts import say
 from ui.variants import MOST_PANES, Variant
 from ui.workspace import Desk
 
@@ -61,7 +62,9 @@ def heads(desk: Desk) -> list:
 def _head(variant: Variant | None, place: int) -> str:
     if variant is not None:
         return words.chip(variant.kind, variant.title)
-    return words.chip("original", "Original") if place == 0 else words.chip("pruned", "Pruned", "nothing pruned yet")
+    return (
+        words.chip("original", "Original") if place == 0 else words.chip("pruned", "Pruned", say("nothing pruned yet"))
+    )
 
 
 def messages(desk: Desk, variant: Variant | None) -> list[dict]:
@@ -88,9 +91,10 @@ def facts(desk: Desk, variant: Variant | None, busy: bool) -> str:
     if variant is None:
         return ""
     last = desk.talk[-1].answers.get(variant.id) if desk.talk else None
-    size = (
-        f"{words.count(variant.model.parameters().total)} parameters · {words.memory(variant.model.bytes())} of weights"
-    )
+    size = say(
+        "{count} parameters · {memory} of weights",
+        count=words.count(variant.model.parameters().total), memory=words.memory(variant.model.bytes()),
+    )  # fmt: skip
     return f'{statistics(last, busy)}<p class="stats">{size}</p>'
 
 
@@ -100,11 +104,12 @@ def statistics(answer: Answer | None, busy: bool) -> str:
         return '<p class="stats"></p>'
     stats = answer.stats
     if stats is None:
-        return f'<p class="stats">{"answering …" if busy else ""}</p>'
-    told = [f"first token {words.duration(stats.first_token_s)}"] if stats.new_tokens else []
+        return f'<p class="stats">{say("answering …") if busy else ""}</p>'
+    told = [say("first token {time}", time=words.duration(stats.first_token_s))] if stats.new_tokens else []
     if stats.tokens_per_s:
-        told.append(f"<b>{words.significant(stats.tokens_per_s)} tokens/s</b>")
-    told.append(f"{stats.new_tokens} token{'' if stats.new_tokens == 1 else 's'}")
+        told.append(say("<b>{speed} tokens/s</b>", speed=words.significant(stats.tokens_per_s)))
+    told.append(say("{n} {n:token|tokens}", n=stats.new_tokens))
     if stats.stopped:
-        told.append("stopped")
-    return f'<p class="stats" title="All answer at the same time and share the machine">{" · ".join(told)}</p>'
+        told.append(say("stopped"))
+    why = say("All answer at the same time and share the machine")
+    return f'<p class="stats" title="{words.escape(why)}">{" · ".join(told)}</p>'

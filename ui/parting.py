@@ -4,8 +4,13 @@ from difflib import SequenceMatcher
 
 from ui import words
 from ui.talk import Answer, Exchange
+from ui.texts import retell, say
 
-NUMBERS = {2: "Both", 3: "All three", 4: "All four"}
+SAME = {
+    2: "Both give the same answer.",
+    3: "All three give the same answer.",
+    4: "All four give the same answer.",
+}
 
 
 def parting(exchange: Exchange, busy: bool) -> str:
@@ -15,7 +20,7 @@ def parting(exchange: Exchange, busy: bool) -> str:
     reference, *others = exchange.answers.values()
     said = reference.text.split()
     if all(x.text.split() == said for x in others):
-        return f'<p class="parting same">{NUMBERS[len(exchange.answers)]} give the same answer.</p>'
+        return f'<p class="parting same">{say(SAME[len(exchange.answers)])}</p>'
     shared, lines = set(range(len(said))), []
     for answer in others:
         here = answer.text.split()
@@ -29,11 +34,13 @@ def parting(exchange: Exchange, busy: bool) -> str:
 def _told(reference: Answer, others: list[Answer]) -> str:
     said = reference.text.split()
     if len(others) == 1:
-        return f"They part at word {_first(said, others[0].text.split()) + 1}."
+        return say("They part at word {word}.", word=_first(said, others[0].text.split()) + 1)
     return " ".join(
-        f"“{x.title}” says the same as “{reference.title}”."
+        say("“{title}” says the same as “{reference}”.", title=retell(x.title), reference=retell(reference.title))
         if x.text.split() == said
-        else f"“{x.title}” parts from it at word {_first(said, x.text.split()) + 1}."
+        else say(
+            "“{title}” parts from it at word {word}.", title=retell(x.title), word=_first(said, x.text.split()) + 1
+        )
         for x in others
     )
 
@@ -45,4 +52,4 @@ def _first(one: list[str], other: list[str]) -> int:
 
 def _line(answer: Answer, said: list[str], same: set[int]) -> str:
     marked = [words.escape(x) if i in same else f"<mark>{words.escape(x)}</mark>" for i, x in enumerate(said)]
-    return f'<span class="line-{answer.kind}">{" ".join(marked) or "(nothing)"}</span>'
+    return f'<span class="line-{answer.kind}">{" ".join(marked) or say("(nothing)")}</span>'

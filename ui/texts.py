@@ -63,7 +63,7 @@ def say(text: str, /, **fields: object) -> str:
     return _FORMAT.vformat(found, (), fields) if fields else found
 
 
-_ENDS = re.compile(r"(?<=[.!?]) (?=[A-Z0-9])")  # between two sentences
+_ENDS = re.compile(r"(; |(?<=[.!?]) (?=[A-Z0-9]))")  # between two sentences
 _HOLDS = {"share": r"[\d.]+%", "number": r"-?[\d.,]+", "method": r"[a-z ]+"}  # what fields of these names hold
 
 
@@ -88,8 +88,12 @@ def _in_chinese(text: str) -> str:
     for pattern, chinese in _sentences():
         if found := pattern.fullmatch(text):
             return chinese.format(**{name: _in_chinese(x) for name, x in found.groupdict().items()})
-    parts = _ENDS.split(text)
-    return "".join(map(_in_chinese, parts)) if len(parts) > 1 else text
+    first, *others = _ENDS.split(text)
+    if not others:
+        return text
+    return _in_chinese(first) + "".join(
+        ("；" if end == "; " else "") + _in_chinese(part) for end, part in zip(others[::2], others[1::2])
+    )
 
 
 def retell(text: str) -> str:
