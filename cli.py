@@ -11,7 +11,7 @@ import typer
 
 from terminal import (
     Data, Force, Images, Json, Method, Metric, Model, OutFile, OutFolder, Ranking, Seed, Style, Suite, Taylor, Unit,
-    app, check_free, columns, progress, read_plan, save_model, show, stopping, verb, writing, write_plan,
+    app, check_free, columns, progress, read_plan, save_model, show, stopping, verb, write_plan,
 )  # fmt: skip
 
 # --- the verbs, in the order of the work ---
@@ -72,8 +72,7 @@ def calibrate(
             seed,
             report,
         )
-    with writing(out):
-        scores.save(out)
+    scores.save(out)
     influence = scores.block_influence
     about = {"file": str(out), "model": scores.model, "digest": scores.digest, "samples": len(found)}
     about |= {"loss": scores.loss, "block_influence": influence.tolist()}
@@ -368,6 +367,7 @@ def experiment(
     from evaluation import tables as tabled
     from evaluation.runner import run
     from evaluation.store import Store
+    from lvlm.disk import whole
 
     chosen = known.named(names)
     given = {"ratios": tuple(ratio) if ratio else None, "methods": tuple(method) if method else None, "steps": steps}
@@ -380,9 +380,9 @@ def experiment(
             data[one.name] = found.to_dict("records")
             said.append(f"{one.title} ({one.paper})\n{found.round(3).to_string(index=False)}")
             if tables:
-                with writing(tables / f"{one.name}.csv") as file:
+                with whole(tables / f"{one.name}.csv", "The table") as file:
                     found.to_csv(file, index=False)
-                with writing(tables / f"{one.name}-cells.csv") as file:
+                with whole(tables / f"{one.name}-cells.csv", "The table") as file:
                     tabled.rows(results).to_csv(file, index=False)
     show(as_json, data, "\n\n".join(said))
 

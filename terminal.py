@@ -5,7 +5,6 @@ The library is imported inside: torch takes seconds, and --help should not.
 
 import functools
 import json
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -120,18 +119,6 @@ def check_free(out: Path, force: bool, folder: bool = False) -> None:
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[Path]:
-    """Room for a file; what the disk refuses becomes a sentence."""
-    from lvlm import LVLMError
-
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        yield out
-    except OSError as error:
-        raise LVLMError(f"{out} could not be written ({error.strerror}): please choose another --out.") from error
-
-
-@contextmanager
 def stopping() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C sets, for work that then ends well; a second one interrupts as ever."""
     stop = threading.Event()
@@ -174,10 +161,10 @@ def read_plan(path: Path):
 
 def write_plan(made, out: Path, as_json: bool) -> None:
     """A Plan as a file, and in words on stdout."""
-    with writing(out):
-        part = out.with_name(out.name + ".part")
+    from lvlm.disk import whole
+
+    with whole(out, "The plan") as part:
         part.write_text(made.to_json() + "\n", encoding="utf-8")
-        os.replace(part, out)
     about = {"file": str(out), "model": made.model, "method": made.method, "ratio": made.ratio}
     about |= {"achieved": made.achieved, "layers": made.layers, "explanation": made.explain()}
     about["cost"] = {"before": made.cost.before.to_dict(), "after": made.cost.after.to_dict()}

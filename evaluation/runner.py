@@ -7,6 +7,7 @@ whatever ends a run, the next one goes on from there.
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -124,6 +125,13 @@ def _begin(event, threads: int) -> None:
     global _cancelled
     _cancelled = event
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent) -> None:
+    """A run that was killed takes its processes along, which would wait for work for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def _listen(event: Event) -> None:

@@ -11,6 +11,7 @@ from lvlm import LVLM, silent
 from lvlm import Report as Listener
 from lvlm.encoding import IGNORED
 from lvlm.events import Progress
+from lvlm.shortage import enough_memory
 from samples import Sample
 
 ANSWER_TOKENS = 40  # at most; the longest true answer of any suite has fewer
@@ -92,6 +93,7 @@ def questions(suite: str, per_task: int, seed: int, images: bool) -> tuple[tuple
     return tuple(suite_of(suite).samples(per_task, seed, None if images else ()))
 
 
+@enough_memory("Evaluation")
 def evaluate(
     model: LVLM, suite: str = "scenes", per_task: int = PER_TASK, seed: int = 0, batch_size: int = 50,
     report: Listener = silent, images: bool = True, probabilities: bool = False,

@@ -5,7 +5,6 @@ Files are written beside and renamed, so that a killed run leaves whole ones onl
 
 import gzip
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from evaluation.cells import Cell
 from evaluation.scoring import Record, Report, questions
 from lvlm import LVLMError
+from lvlm.disk import whole
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "assets/results"  # what the bundled models came to, made by `python cli.py experiment`
@@ -41,15 +41,10 @@ class Store:
         return found is not None and (not cell.probabilities or found["probabilities"] is not None)
 
     def put(self, key: str, cell: Cell, result: dict) -> None:
-        """Keep a result, and that this cell has this key. Raises LVLMError where the disk does not take it."""
+        """Keep a result, and that this cell has this key. Raises NotWritten."""
         data = {"cell": cell.to_dict(), **result}
         text = json.dumps(data, separators=(",", ":"), sort_keys=True).encode()
-        try:
-            _write(_file(self.folder, key), gzip.compress(text, mtime=0))
-        except OSError as error:
-            raise LVLMError(
-                f"A result could not be kept in {self.folder} ({error}): please free space there."
-            ) from error
+        _write(_file(self.folder, key), gzip.compress(text, mtime=0), "A result")
 
     def known(self) -> dict[str, str]:
         """Cell.name → key, of everything asked for so far."""
@@ -61,11 +56,11 @@ class Store:
         return found
 
     def note(self, keys: Iterable[tuple[Cell, str]]) -> None:
-        """Remember which key each cell has, so that its result is found without a model."""
+        """Remember which key each cell has, so that its result is found without a model. Raises NotWritten."""
         file = self.folder / INDEX
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         found |= {cell.name: key for cell, key in keys}
-        _write(file, (json.dumps(found, indent=0, sort_keys=True) + "\n").encode())
+        _write(file, (json.dumps(found, indent=0, sort_keys=True) + "\n").encode(), "The list of results")
 
     def results(self, cells: Iterable[Cell]) -> dict[Cell, dict]:
         """Of those cells that have been measured; no model is loaded."""
@@ -97,8 +92,6 @@ def _read(file: Path, changed: int) -> dict:
         raise LVLMError(f"{file} is not a result ({error}): please delete it and run again.") from error
 
 
-def _write(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, file)
+def _write(file: Path, data: bytes, what: str) -> None:
+    with whole(file, what) as part:
+        part.write_bytes(data)

@@ -25,6 +25,10 @@ class NotEnoughMemory(LVLMError):
     """A step would take more memory than is free; said before it is taken."""
 
 
+class NotWritten(LVLMError):
+    """The disk does not take a file: it is full, or read-only, or belongs to somebody else. What was there is left."""
+
+
 class NotFinite(LVLMError):
     """Weights or activations are NaN or infinite; the text names the first such tensor."""
 

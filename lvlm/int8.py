@@ -10,10 +10,12 @@ from .errors import BadPlan, LVLMError
 from .memory import Shapes, check, need
 from .model import LVLM
 from .reshaped import shared_copy
+from .shortage import enough_memory
 
 THRESHOLD = 6.0  # LLM.int8's outlier threshold: activation columns beyond it are multiplied in 16 bits
 
 
+@enough_memory("Storing in 8 bits")
 def quantized(model: LVLM, kind: str = "int8") -> LVLM:
     """A copy whose decoder linears hold int8 rows with a scale each; everything else is shared with `model`."""
     if kind != "int8":

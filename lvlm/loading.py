@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
 from .catalogue import Entry, find
+from .disk import settle
 from .errors import BadPlan, BrokenCheckpoint, LVLMError, NotAnLVLM, UnknownModel
 from .events import Progress, Report, silent
 from .files import bytes_in, line, numbers_in, quiet, read_json, weight_files
@@ -22,12 +23,14 @@ from .originals import read, recognise
 from .processors import read_processor
 from .reshaped import KEY, reshaped_class
 from .safety import check, check_adapter, shown
+from .shortage import enough_memory
 from .templates import check_templates
 
 HISTORY = "pruning.json"
 UNBUILT = (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, StrictDataclassError)
 
 
+@enough_memory("Loading")
 def load(
     name_or_folder: str | os.PathLike,
     dtype: torch.dtype | str | None = None,
@@ -79,6 +82,8 @@ def _locate(name_or_folder, revision) -> Source:
     entry = find(name)
     where = entry.source if entry else name
     folder = Path(where).expanduser()
+    if not folder.exists() and folder.parent.is_dir():
+        settle(folder.parent, folder.name)  # whoever was replacing it may have been killed in between
     if folder.is_dir():
         return Source(entry.name if entry else folder.resolve().name, folder)
     if folder.is_file():
@@ -207,7 +212,7 @@ def _network(folder: Path, config, dtype, purpose: Purpose):
         if not already:
             options["quantization_config"] = reading_options(empty)
     try:
-        with quiet():
+        with quiet(), enough_memory(f"Loading {folder.name}"):
             network, found = _class(config).from_pretrained(folder, config=config, **options)
     except (*UNBUILT, SafetensorError) as error:
         raise BrokenCheckpoint(

@@ -5,6 +5,7 @@ a network of the meta device as well as on a loaded one, and leans to the high s
 """
 
 import os
+import resource
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,7 +253,15 @@ def _vram(device) -> int:
 
 
 def _ram() -> int:
-    return min([psutil.virtual_memory().available, *_cgroup_room(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+    groups = _cgroup_room(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    return min([psutil.virtual_memory().available, *groups, *_addresses()])
+
+
+def _addresses() -> Iterable[int]:
+    """What a limit on this process's address space (ulimit -v) leaves."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        yield max(0, limit - psutil.Process().memory_info().vms)
 
 
 def _cgroup_room(membership: Path, root: Path) -> Iterable[int]:

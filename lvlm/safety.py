@@ -7,11 +7,11 @@ Refused: requests to run code, adapters, foreign quantizations, sizes that no mo
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .disk import refusals, workplace
 from .errors import BrokenCheckpoint, NotAnLVLM, UnsafeCheckpoint
 from .files import MOST_JSON, read_json, refuse_pickles
 from .processors import VIDEOS
@@ -52,31 +52,50 @@ def shown(folder: Path, name: str) -> Iterator[Path]:
 
     Raises UnsafeCheckpoint for a link out of the folder, and where all weights are pickles.
     """
-    refuse_pickles(folder)
-    with tempfile.TemporaryDirectory(prefix="checkpoint-") as place:
-        copy = Path(place) / (name.replace("/", "--") or "model")
-        copy.mkdir()
-        for file in _files(folder, DEPTH):
-            target = copy / file.relative_to(folder)
-            if not _inside(file, folder):
-                if file.parent == folder:
-                    raise UnsafeCheckpoint(
-                        f"{name}/{file.name} is a link out of the folder, to {file.resolve()}: "
-                        "please put the file itself in its place if you trust it."
-                    )
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if file.suffix == ".safetensors":
-                target.symlink_to(file.resolve())
-            elif file.stat().st_size > MOST_JSON:
-                raise BrokenCheckpoint(f"{name}/{file.name} is larger than any such file: please download it again.")
-            elif file.suffix == ".json" and file.parent == folder and file.stat().st_size < VOCABULARY:
-                shutil.copyfile(file, target)
-                if _is_object(target):
-                    target.write_text(json.dumps(_without(read_json(target), file.name)), encoding="utf-8")
-            else:
-                shutil.copyfile(file, target)
+    with _readable(name):
+        refuse_pickles(folder)
+        files = list(_files(folder, DEPTH))
+    place = workplace("checkpoint-")
+    try:
+        copy = place / (name.replace("/", "--") or "model")
+        with refusals("A copy of the model's settings", place):
+            _fill(copy, folder, name, files)
         yield copy
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BrokenCheckpoint(f"{name} cannot be read ({error.strerror}): please see that you may read it.") from error
+
+
+def _fill(copy: Path, folder: Path, name: str, files: list[Path]) -> None:
+    copy.mkdir()
+    for file in files:
+        target = copy / file.relative_to(folder)
+        if not _inside(file, folder):
+            if file.parent == folder:
+                raise UnsafeCheckpoint(
+                    f"{name}/{file.name} is a link out of the folder, to {file.resolve()}: "
+                    "please put the file itself in its place if you trust it."
+                )
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        size = file.stat().st_size
+        if file.suffix == ".safetensors":
+            target.symlink_to(file.resolve())
+            continue
+        if size > MOST_JSON:
+            raise BrokenCheckpoint(f"{name}/{file.name} is larger than any such file: please download it again.")
+        with _readable(f"{name}/{file.name}"):
+            data = file.read_bytes()
+        target.write_bytes(data)
+        if file.suffix == ".json" and file.parent == folder and size < VOCABULARY and _is_object(target):
+            target.write_text(json.dumps(_without(read_json(target), file.name)), encoding="utf-8")
 
 
 def _files(folder: Path, depth: int) -> Iterator[Path]:

@@ -25,6 +25,7 @@ from lvlm.fit import room_to_calibrate
 from lvlm.head import head_of
 from lvlm.memory import CHUNK
 from lvlm.reshaped import shared_copy
+from lvlm.shortage import enough_memory
 
 from .controls import controls
 from .cost import decoder_inputs, workload_of
@@ -95,6 +96,7 @@ class Totals:
         return found / self.tokens[row] if self.tokens[row] else np.full_like(found, np.nan)
 
 
+@enough_memory("Calibration")
 def calibrate(
     model: LVLM,
     samples: Sequence,

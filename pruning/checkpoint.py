@@ -2,16 +2,15 @@
 
 import json
 import os
-import shutil
-import tempfile
-import uuid
 import zipfile
 from pathlib import Path
 
 from lvlm import LVLM, LVLMError
+from lvlm.disk import whole
 from lvlm.events import Progress, Report, silent
 from lvlm.loading import HISTORY, quiet
 from lvlm.reshaped import KEY, is_reshaped
+from lvlm.shortage import enough_memory
 
 from .explain import ranges
 
@@ -31,18 +30,17 @@ def loads_in_transformers(model: LVLM) -> tuple[bool, str]:
     return True, "its layers are what a stock config describes"
 
 
+@enough_memory("Saving")
 def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Path:
     """Write weights (safetensors), config, processor, pruning.json and a model card; returns the folder.
 
     An older checkpoint in `folder` is replaced once the new one is whole; any other folder with files is refused.
-    Raises LVLMError if it cannot be written.
+    Raises NotWritten if the disk does not take it.
     """
     folder = Path(folder).expanduser().absolute()
     if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
         raise LVLMError(f"{folder} holds other files: please save into a new folder.")
-    part = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    with whole(folder, "The model") as part:
         report(Progress("save", 0, 2, "writing the weights"))
         with quiet():
             model.network.save_pretrained(part, max_shard_size=SHARD)
@@ -62,11 +60,6 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
         (part / HISTORY).write_text(json.dumps(about, indent=1) + "\n")
         (part / "README.md").write_text(card(model, stock, why))
         report(Progress("save", 1, 2, "moving it into place"))
-        _replace(part, folder)
-    except OSError as error:
-        raise LVLMError(f"The model could not be saved in {folder} ({error}): please choose another folder.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     report(Progress("save", 2, 2, str(folder)))
     return folder
 
@@ -74,29 +67,15 @@ def save(model: LVLM, folder: str | os.PathLike, report: Report = silent) -> Pat
 def pack(model: LVLM, file: str | os.PathLike, report: Report = silent) -> Path:
     """`save` into a zip file, as one folder that is called like the file; returns the file.
 
-    Nothing is compressed: weights hardly would be. Raises LVLMError if it cannot be written.
+    Nothing is compressed: weights hardly would be. Raises NotWritten if the disk does not take it.
     """
     file = Path(file).expanduser().absolute()
-    try:
-        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-            folder = save(model, Path(scratch) / file.stem, report)
-            part = Path(scratch) / file.name
-            with zipfile.ZipFile(part, "w") as packed:
-                for x in sorted(folder.rglob("*")):
-                    packed.write(x, x.relative_to(scratch))
-            os.replace(part, file)
-    except OSError as error:
-        raise LVLMError(f"The model could not be packed into {file} ({error}): please choose another place.") from error
+    with whole(file, "The model") as part:
+        folder = save(model, part.with_name(".tmp") / file.stem, report)  # which goes with the part
+        with zipfile.ZipFile(part, "w") as packed:
+            for x in sorted(folder.rglob("*")):
+                packed.write(x, x.relative_to(folder.parent))
     return file
-
-
-def _replace(new: Path, folder: Path) -> None:
-    """Two renames: a kill in between leaves no folder, never a mixed one."""
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def card(model: LVLM, stock: bool, why: str) -> str:

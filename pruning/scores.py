@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lvlm import Anatomy, BadPlan
+from lvlm.disk import whole
 
 from .cost import Workload
 
@@ -95,7 +96,7 @@ class Scores:
         return RankCorrelation(correlations("heads"), correlations("neurons"))
 
     def save(self, path: str | os.PathLike) -> Path:
-        """One safetensors file; written beside and renamed, so that it is whole or not there."""
+        """One safetensors file, whole or not there. Raises NotWritten."""
         path = Path(path)
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in BLOCK}
         for kind, found in self.importance.items():
@@ -114,10 +115,8 @@ class Scores:
             "settings": self.settings,
             "versions": self.versions,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        save_file(arrays, part, metadata={"prunoscope": json.dumps(about)})
-        os.replace(part, path)
+        with whole(path, "The scores") as part:
+            save_file(arrays, part, metadata={"prunoscope": json.dumps(about)})
         return path
 
     @classmethod

@@ -6,11 +6,13 @@ from lvlm import LVLM, BadPlan
 from lvlm.events import Report, silent
 from lvlm.fit import check_pruning
 from lvlm.reshaped import keep
+from lvlm.shortage import enough_memory
 
 from .compensation import Repair, repaired
 from .plan import Plan
 
 
+@enough_memory("Pruning")
 def prune(
     model: LVLM, plan: Plan, repair: Repair | None = None, samples: Sequence = (), report: Report = silent
 ) -> LVLM:

@@ -1,9 +1,7 @@
 """What a killed run resumes from: trained weights, the best so far, the optimiser's state and the curve. No pickle."""
 
 import json
-import os
 import shutil
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from lvlm import LVLMError
+from lvlm.disk import settle, whole
 
 from .errors import BadRecipe
 
@@ -42,29 +40,26 @@ class Saved:
 
 
 def check_free(folder: Path) -> None:
-    """Raise BadRecipe if a run's checkpoints are there already, which a new run would replace."""
+    """Raise BadRecipe if a run's checkpoints are there already, which a new run would replace.
+
+    What a run that was killed before its first one had begun to write is no checkpoint.
+    """
+    settle(folder)
     if folder.exists() and any(folder.iterdir()):
         raise BadRecipe(f"{folder} holds other files: please resume that run, or choose an empty folder.")
 
 
 def write(folder: Path, saved: Saved) -> None:
-    """Make this the checkpoint in a folder: whole, or not there. Raises LVLMError if it cannot be written."""
+    """Make this the checkpoint in a folder: whole, or not there. Raises NotWritten; the one before stays then."""
     place = folder / f"step-{saved.state.step:07}"
-    part = folder / f".{place.name}.{uuid.uuid4().hex[:8]}.part"
-    try:
-        part.mkdir(parents=True)
+    with whole(place, "The checkpoint") as part:
+        part.mkdir()
         for name in ("weights", "best", "optimizer"):
             save_file(getattr(saved, name), part / f"{name}.safetensors")
         (part / STATE).write_text(json.dumps(saved.state.__dict__), encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(part, place)
-        for old in folder.glob("*step-*"):
-            if old != place:
-                shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise LVLMError(
-            f"The checkpoint could not be written to {folder} ({error}): please free some space."
-        ) from error
+    for old in folder.glob("step-*"):
+        if old != place:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def read(folder: Path, key: dict) -> Saved | None:

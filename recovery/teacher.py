@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lvlm import LVLM, LVLMError
+from lvlm import LVLM
+from lvlm.disk import whole
 from lvlm.events import Progress, Report
 from lvlm.reshaped import shared_copy
 
@@ -62,31 +63,26 @@ class Kept:
         self.layers, self.says, self._open = len(layers), bool(recipe.kl or recipe.rkl), {}
 
     def fill(self, teacher: Teacher, model: LVLM, samples, recipe: Recipe, world, compute, report: Report) -> None:
-        """Write what is not there yet; processes share the files among themselves. Raises LVLMError if it cannot."""
+        """Write what is not there yet; processes share the files among themselves. Raises NotWritten."""
         shards: dict[int, list[int]] = {}
         for index, (shard, _) in self.place.items():
             shards.setdefault(shard, []).append(index)
         mine = [x for x in shards if x % world.count == world.rank and not self._file(x).exists()]
         random.Random(os.getpid()).shuffle(mine)  # runs that want the same at the same time meet in few of them
         size = recipe.micro_batch or recipe.batch
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for done, shard in enumerate(mine):
-                report(Progress("teach", done, len(mine), "asking the original"))
-                if self._file(shard).exists():
-                    continue  # another run was quicker
-                found = {}
-                for start in range(0, len(shards[shard]), size):
-                    given = lesson(model, samples, shards[shard][start : start + size], recipe)
-                    if teacher.once is not None:
-                        teacher.once.clear()
-                    with compute():
-                        found |= self._split(given, teacher.outputs(given))
-                part = self._file(shard).with_suffix(f".{os.getpid()}.part")
+        for done, shard in enumerate(mine):
+            report(Progress("teach", done, len(mine), "asking the original"))
+            if self._file(shard).exists():
+                continue  # another run was quicker
+            found = {}
+            for start in range(0, len(shards[shard]), size):
+                given = lesson(model, samples, shards[shard][start : start + size], recipe)
+                if teacher.once is not None:
+                    teacher.once.clear()
+                with compute():
+                    found |= self._split(given, teacher.outputs(given))
+            with whole(self._file(shard), "The teacher's outputs") as part:
                 save_file(found, part)
-                os.replace(part, self._file(shard))
-        except OSError as error:
-            raise LVLMError(f"The teacher's outputs could not be kept in {self.folder} ({error}).") from error
         report(Progress("teach", len(mine), len(mine), "the original is heard"))
         world.wait()
 

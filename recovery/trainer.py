@@ -17,6 +17,7 @@ from lvlm import LVLM, BadSamples
 from lvlm.events import LossPoint, Progress, Report, silent
 from lvlm.finite import blame
 from lvlm.fit import check_recovery
+from lvlm.shortage import enough_memory
 
 from . import checkpoints, lessons
 from .checkpoints import Saved, State
@@ -36,6 +37,7 @@ RUNAWAY = 3.0  # times the held-out loss at the start (at least 1): further on t
 STATES = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
 
 
+@enough_memory("Recovery")
 def recover(
     pruned: LVLM,
     teacher: LVLM | None = None,

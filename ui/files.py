@@ -1,20 +1,18 @@
 """Tables and other texts as files to download."""
 
 import hashlib
-import tempfile
-from pathlib import Path
-
 import gradio as gr
 import pandas as pd
 
+from lvlm.disk import home, whole
+
 
 def written(text: str, name: str) -> str:
-    """The path of a file with this text; the same text is written once."""
-    folder = Path(tempfile.gettempdir()) / "prunoscope" / hashlib.sha256(text.encode()).hexdigest()[:16]
-    file = folder / name
+    """The path of a file with this text; the same text is written once. Raises NotWritten."""
+    file = home() / hashlib.sha256(text.encode()).hexdigest()[:16] / name
     if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        with whole(file, "The file") as part:
+            part.write_text(text, encoding="utf-8")
     return str(file)
 
 

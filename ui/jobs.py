@@ -16,6 +16,7 @@ from typing import Any
 
 from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Event, LossPoint, Progress, Report
+from lvlm.shortage import enough_memory
 from ui.limits import MOST_IN_LINE
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class Job:
         """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
         named shortly, so that no page waits for a job that died."""
         try:
-            with TURNS.turn(self.wish_to_stop, patient=self.shares):
+            with TURNS.turn(self.wish_to_stop, patient=self.shares), enough_memory(self.title):
                 self.state, self.stage_began = "running", time.monotonic()
                 self.result = self.work(self.report)
             end = "done"
@@ -182,8 +183,6 @@ class Job:
             end = "cancelled"
         except LVLMError as error:
             end, self.error = "failed", str(error)
-        except MemoryError:
-            end, self.error = "failed", f"{self.title}: this machine has not enough memory. Pick a smaller model."
         except Exception as error:
             log.exception("job %r failed", self.title)
             end, self.error = "failed", f"{self.title} failed: {type(error).__name__}: {error}"

@@ -5,11 +5,11 @@ the desk's variants; what was made before is shown again. Knows the library and 
 import gc
 import re
 import shutil
-import tempfile
 import time
 import weakref
 from pathlib import Path
 
+from lvlm.disk import workplace
 from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Report
 from pruning import measure, pack, prune, quantize
@@ -112,7 +112,7 @@ def save(desk, id: str) -> jobs.Job | None:
         return None
 
     def work(report: Report) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="prunoscope-"))
+        folder = workplace("saved-")
         weakref.finalize(variant, shutil.rmtree, folder, ignore_errors=True)  # at the program's end, too
         return pack(variant.model, folder / f"{file_name(variant.title)}.zip", report)
 

@@ -2,13 +2,13 @@
 stores in 8 bits, and asks the same questions with the same seeds. Knows desks and the library, and nothing of Gradio.
 """
 
-import tempfile
 import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 
+from lvlm.disk import whole, workplace
 from lvlm.errors import LVLMError
 from pruning import Plan, Unit, make_plan
 from recovery import Recipe
@@ -57,16 +57,15 @@ class Script:
 
     def save(self) -> Path:
         """In a folder of its own, as session.py, or, where a picture goes with it, as a zip file of both."""
-        folder = Path(tempfile.mkdtemp(prefix="prunoscope-"))
-        if self.picture is None:
-            file = folder / SCRIPT
-            file.write_text(self.text, encoding="utf-8")
-            return file
-        file = folder / "session.zip"
-        with zipfile.ZipFile(file, "w") as packed:
-            packed.writestr(SCRIPT, self.text)
-            with packed.open(PICTURE, "w") as out:
-                self.picture.save(out, "PNG")
+        file = workplace("session-") / (SCRIPT if self.picture is None else "session.zip")
+        with whole(file, "The script") as part:
+            if self.picture is None:
+                part.write_text(self.text, encoding="utf-8")
+            else:
+                with zipfile.ZipFile(part, "w") as packed:
+                    packed.writestr(SCRIPT, self.text)
+                    with packed.open(PICTURE, "w") as out:
+                        self.picture.save(out, "PNG")
         return file
 
 

@@ -3,12 +3,12 @@ weights. What was pruned or stored in 8 bits is made again; what training made w
 """
 
 import shutil
-import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lvlm import load
+from lvlm.disk import workplace
 from lvlm.events import Progress, Report
 from pruning import prune, quantize, save
 from ui import jobs
@@ -30,7 +30,7 @@ def written(desk) -> dict[str, Path]:
     trained = [x for x in desk.variants if x.kind == "recovered"]
     if not trained:
         return {}
-    home = Path(tempfile.mkdtemp(prefix="prunoscope-"))
+    home = workplace("resting-")
     weakref.finalize(desk, shutil.rmtree, home, ignore_errors=True)
     return {x.id: save(x.model, home / x.id) for x in trained}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lvlm.disk import whole
 from lvlm.errors import LVLMError
 from lvlm.events import LossPoint
 from pruning import Plan
@@ -42,17 +43,12 @@ class Run:
 
     @classmethod
     def begin(cls, digest: str, plan: Plan, recipe: Recipe, data: str) -> "Run":
-        """A new one in a folder of its own. Raises LVLMError if it cannot be written."""
+        """A new one in a folder of its own. Raises NotWritten."""
         folder = home() / uuid.uuid4().hex[:12]
         about = {"digest": digest, "plan": plan.to_json(), "recipe": recipe.recorded(), "data": data}
-        try:
-            folder.mkdir(parents=True)
-            (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        except OSError as error:
-            raise LVLMError(
-                f"Healing keeps checkpoints in {home()}, which cannot be written ({error}): please set XDG_CACHE_HOME "
-                "to a folder that can."
-            ) from error
+        with whole(folder, "The healing run", "set XDG_CACHE_HOME to another folder") as part:
+            part.mkdir()
+            (part / ABOUT).write_text(json.dumps(about), encoding="utf-8")
         return cls(folder, digest, plan, recipe, data)
 
     @contextmanager
@@ -96,22 +92,21 @@ def unfinished(digest: str) -> Run | None:
     """The newest run of a model that has checkpoints and that nobody works on."""
     if not home().is_dir():
         return None
-    for folder in sorted(home().iterdir(), key=lambda x: -x.stat().st_mtime):
-        run = _read(folder, digest)
+    for folder in sorted(home().glob("[!.]*"), key=lambda x: -x.stat().st_mtime):
+        run = _read(folder)
         if run is None or not run.free:
             continue
-        if run.points():
+        begun = bool(run.points())
+        if begun and run.digest == digest:
             return run
-        if time.time() - folder.stat().st_mtime > ABANDONED:
+        if not begun and time.time() - folder.stat().st_mtime > ABANDONED:
             run.remove()
     return None
 
 
-def _read(folder: Path, digest: str) -> Run | None:
+def _read(folder: Path) -> Run | None:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        if about["digest"] != digest:
-            return None
         plan, recipe = Plan.from_json(about["plan"]), Recipe.from_dict(about["recipe"])
         return Run(folder, about["digest"], plan, recipe, about["data"])
     except (OSError, ValueError, KeyError, TypeError, LVLMError) as error:

@@ -64,7 +64,7 @@ def test_a_checkpoint_is_whole_or_not_there(pruned, dense, tmp_path, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("recovery.checkpoints.os.replace", killed)
+        patch.setattr("lvlm.disk.os.replace", killed)
         run(pruned, dense, recipe, resume=True)
     assert only.exists() and len(list(tmp_path.glob("step-*"))) == 1
     _, points = run(pruned, dense, recipe, resume=True)
