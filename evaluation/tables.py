@@ -71,7 +71,8 @@ def _what(cell: Cell) -> dict:
 
 
 def table(experiment: Experiment, results: Mapping[Cell, dict]) -> pd.DataFrame:
-    """A row a point of the experiment: means over seeds.
+    """A row a point of the experiment: means over seeds, of those that every point has been measured with, where there
+    are any: else points would be compared that started from different samples.
 
     low and high: of AVG-%; over seeds where there are several, else over questions. p: the largest of the seeds'.
     """
@@ -80,6 +81,7 @@ def table(experiment: Experiment, results: Mapping[Cell, dict]) -> pd.DataFrame:
         return every
     numbers = [x for x in every.columns if pd.api.types.is_numeric_dtype(every[x]) and every[x].dtype != bool]
     columns = list(experiment.columns)
+    every = every[_comparable(every, columns)]
     numbers = [x for x in numbers if x not in (*columns, "seed", "calibration", "fraction", "low", "high", "p")]
     grouped = every.groupby(columns, sort=False, dropna=False)
     found = grouped[numbers].mean()
@@ -92,3 +94,11 @@ def table(experiment: Experiment, results: Mapping[Cell, dict]) -> pd.DataFrame:
             found[end] = grouped[end].mean().where(~several, pd.Series(over_seeds, found.index, dtype=float))
         found["p"] = grouped["p"].max()
     return found.reset_index().dropna(axis="columns", how="all")
+
+
+def _comparable(every: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Which rows have a seed that every point has. The dense model depends on none."""
+    dense = every["method"] == "dense"
+    seeds = [set(x) for _, x in every[~dense].groupby(columns, dropna=False)["seed"]]
+    common = set.intersection(*seeds) if seeds else set()
+    return dense | every["seed"].isin(common) if common else dense | True

@@ -179,6 +179,13 @@ def test_tables_have_a_row_a_point_with_means_over_seeds(here, tmp_path):
         assert row["AVG"] == pytest.approx(both["AVG"].mean()) and row["seeds"] == len(both) == 2
         assert row["AVG-%"] == pytest.approx(both["AVG"].mean() / dense["AVG"] * 100)
         assert row["low"] <= row["AVG-%"] <= row["high"]
+    partly = {
+        x: y
+        for x, y in results.items()
+        if (x.variant.method, x.variant.ratio, x.variant.seed) != ("widthwise", 0.15, 1)
+    }
+    alike = table(experiment, partly)
+    assert set(alike["seeds"]) == {1}, "points are compared on the seeds that all of them have"
 
 
 def test_records_come_back_with_their_questions(here, tmp_path):
