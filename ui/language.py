@@ -64,6 +64,8 @@ def marked(props: dict) -> dict:
     """A component's properties with marks in the place of known labels, its choices' included."""
     known, found = labels(), dict(props)
     for name in NAMES:
+        if name == "value" and "choices" in props:
+            continue  # one of the choices' values, which the server knows by that
         if isinstance(props.get(name), str) and props[name] in known:
             found[name] = str(I18nData(props[name]))
     if isinstance(props.get("choices"), list | tuple):
