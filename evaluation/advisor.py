@@ -109,6 +109,15 @@ def ways(scores: Scores, goal: Goal, store: Store) -> list[Way]:
     return sorted(found, key=lambda x: (not x.reached, -(x.kept if np.isfinite(x.kept) else -1.0), x.int8))
 
 
+def known(plan: Plan, training: str, store: Store) -> tuple[float, Evidence] | None:
+    """What a plan's method and ratio keep, in % of the original's score, healed as said (one of `TRAINING`), and the
+    evidence for it; None where the ratio lies between no two measured ones."""
+    every = _pruned(plan.model, plan.method, training, store)
+    ratio = plan.ratio or 0.0
+    reaching = (x for x in every if x.points[0].ratio <= ratio + 1e-9)
+    return next(((x.at(ratio), x) for x in reaching if np.isfinite(x.at(ratio))), None)
+
+
 def smallest(scores: Scores, int8: bool) -> float:
     """The least share of the memory that can be reached, 0…1."""
     plans = [_plan(scores, method, round(100 * MOST_RATIO)) for method in METHODS]

@@ -101,6 +101,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         with gr.Column(scale=7, min_width=320):
             with gr.Column(elem_classes="slab"):
                 chart = gr.HTML(elem_id="chart")
+            ahead = gr.HTML(elem_id="ahead")
             facts = gr.HTML(elem_id="healing-facts")
             with gr.Row(equal_height=False, visible=False) as curve_row:
                 with gr.Column(min_width=300, elem_classes=["slab", "pair"]):
@@ -125,7 +126,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         minutes,
         steps,
     ]
-    settings = [*knobs, data, asked_each]
+    settings, wish = [*knobs, data, asked_each], [choice, said, heal, ahead]
 
     def draw_settings(desk: Desk) -> list:
         if desk.to_heal is None:
@@ -148,7 +149,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         ]
 
     def draw_wish(desk: Desk) -> list:
-        return [OWN if desk.healing.own else desk.healing.choice, *_button(desk)]
+        return [OWN if desk.healing.own else desk.healing.choice, *_button(desk), healed.ahead(desk)]
 
     def draw(desk: Desk) -> list:
         goes_on = None if desk.busy else desk.healing.goes_on
@@ -191,7 +192,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         knob.input(
             set_recipe,
             [desk_key, *settings],
-            [choice, said, heal],
+            wish,
             queue=False,
             trigger_mode="always_last",
             show_progress="hidden",
@@ -209,9 +210,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
                 desk.healing.refusal = str(error)
         return [*draw_wish(desk), *draw_settings(desk)]
 
-    choice.input(
-        choose_recipe, [desk_key, choice], [choice, said, heal, *settings], queue=False, show_progress="hidden"
-    )
+    choice.input(choose_recipe, [desk_key, choice], [*wish, *settings], queue=False, show_progress="hidden")
 
     def start_healing(key: str):
         """Heal the pruned model by the recipe at hand; it is pruned as planned first if it was not yet."""
@@ -250,7 +249,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         Start(resume.click, resume_healing),
         Start(discard.click, discard_healing),
     ]
-    drawn = [choice, said, heal, *settings, of, stop, curve_row, unfinished, found, chart, result, to_chat]
+    drawn = [*wish, *settings, of, stop, curve_row, unfinished, found, chart, result, to_chat]
     asked = Part(drawn, draw, starts, lambda desk: (*whole(desk), desk.measuring.version))
     live = [facts, held_head, held, terms_head, terms]
     return asked, Part(live, draw_live, state=lambda desk: (*whole(desk), len(desk.healing.points))), to_chat

@@ -1,9 +1,12 @@
 """What the Heal tab says: the paper's decision chart, how far a run is, and a table of what it brought. HTML."""
 
+from evaluation.advisor import known
 from recovery import CHART, explain
 from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
 from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
+from ui.measuring import store
+from ui.texts import retell, say
 from ui.variants import ORIGINAL
 from ui.workspace import MOST_RATIO, Desk
 
@@ -12,6 +15,7 @@ TRAINS = {
     "lora": "the projector and LoRA",
     "full": "the projector and all of the decoder",
 }
+HEALED = {"none": "not healed", "few": "healed on 5% of the data", "all": "healed on all data"}
 
 
 def gone(plan) -> str:
@@ -80,6 +84,45 @@ def chart(desk: Desk) -> str:
     )
 
 
+def ahead(desk: Desk) -> str:
+    """What healing will do and show, and what is known of its effect; nothing once a run can be seen."""
+    seen = desk.is_healing or desk.healing.points or desk.variants.latest("recovered")
+    if desk.to_heal is None or seen:
+        return ""
+    plan, recipe = desk.to_heal, desk.healing.recipe(desk.model, desk.to_heal)
+    long = ("{n:g} {n:minute|minutes}", recipe.minutes) if recipe.minutes is not None else ("{n} steps", recipe.steps)
+    steps = [] if desk.patient else [say("The model is pruned as planned; the original is untouched.")]
+    if desk.healing.asked:
+        steps.append(say("The original and the pruned model answer {n} held-out questions of each kind.",
+                         n=desk.healing.asked))  # fmt: skip
+    steps += [
+        say("The pruned model trains for {time}. Two curves grow here: its loss on samples that it never trains on, "
+            "and every loss in use. You may go on working meanwhile; Stop keeps the best so far.",
+            time=say(long[0], n=long[1])),
+        say("A table says what came back. The recovered model joins the others, in the rail and in Chat."),
+    ]  # fmt: skip
+    items = "".join(f"<li>{words.escape(x)}</li>" for x in steps)
+    return (
+        f'<div class="slab ahead"><div class="finding"><h3>{say("What will happen here")}</h3></div><ol>{items}</ol>'
+        f"{_measured_before(plan, recipe)}</div>"
+    )
+
+
+def _measured_before(plan, recipe) -> str:
+    """What such a cut keeps of the original's score, left alone and healed, as far as anybody measured it."""
+    training = "few" if recipe.fraction <= FEW else "all"
+    found = [(x, known(plan, x, store())) for x in ("none", training)]
+    rows = "".join(
+        f"<tr><th>{say(HEALED[x])}</th><td>{words.percent(round(share[0] / 100, 3))}</td>"
+        f"<td>{words.escape(f'{share[1].model}: {share[1].where}')}</td></tr>"
+        for x, share in found
+        if share is not None
+    )
+    what = say("Kept of the original's score, {ratio} {method}, as measured before",
+               ratio=words.percent(plan.ratio), method=retell(plan.method))  # fmt: skip
+    return f"<table><caption>{what}</caption>{rows}</table>" if rows else ""
+
+
 def facts(desk: Desk) -> str:
     """How far the run is, in three cards; nothing where none was made."""
     points = list(desk.healing.points)
@@ -136,9 +179,7 @@ def result(desk: Desk) -> str:
         rows.insert(0, _row(f"Right of {count} held-out questions", averages, words.percent))
         rows.insert(
             1,
-            _row("Share of the original's", [x / averages[0] for x in averages], words.percent)
-            if averages[0]
-            else "",
+            _row("Share of the original's", [x / averages[0] for x in averages], words.percent) if averages[0] else "",
         )
         kinds = "".join(_row(task, [x.scores[task] for x in reports], words.percent) for task in reports[0].scores)
         folded = f"<details><summary>By kind, {per_task} questions each</summary><table>{kinds}</table></details>"

@@ -1,13 +1,14 @@
 """The advisor: what it proposes fits the goal as its own plan counts it, and every estimate has its evidence."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from evaluation.advisor import Evidence, Goal, Point, int8_bytes, papers_model, smallest, ways
+from evaluation.advisor import Evidence, Goal, Point, int8_bytes, known, papers_model, smallest, ways
 from evaluation.store import SHIPPED, Store
 from lvlm import BadPlan
-from pruning import prune, quantize
+from pruning import make_plan, prune, quantize
 from tests import tiny
 
 
@@ -20,8 +21,6 @@ def nothing(tmp_path):
 def test_bytes_in_8_bits_are_counted_exactly(family):
     """What the advisor counts for a pruned model in 8 bits is what storing it takes."""
     model = tiny.model(family)
-    from pruning import make_plan
-
     cut = prune(model, make_plan(tiny.scores(model), ratio=0.3))
     assert int8_bytes(cut.anatomy, cut.bytes()) == quantize(cut).bytes()
 
@@ -44,6 +43,16 @@ def test_what_does_not_fit_gives_no_way(nothing):
     least = smallest(scores, int8=True)
     assert not ways(scores, Goal(least - 0.01), nothing) and ways(scores, Goal(least + 0.02), nothing)
     assert least < smallest(scores, int8=False)
+
+
+def test_what_is_known_of_a_plan_is_the_first_evidence_that_reaches_so_far(nothing):
+    """What the paper printed is given at the plan's own ratio; where nobody measured so far out, or in, nothing is."""
+    plan = replace(make_plan(tiny.scores(tiny.model()), ratio=0.3), ratio=0.45)
+    kept, evidence = known(plan, "none", nothing)
+    assert evidence.where == "Table 2" and kept == evidence.at(0.45) < evidence.at(0.30)
+    assert known(replace(plan, ratio=0.99), "none", nothing) is None
+    assert known(plan, "few", nothing)[1].where == "Table 5"
+    assert known(replace(plan, ratio=0.3), "few", nothing) is None  # the paper healed widthwise from 45% on
 
 
 def test_without_our_own_results_the_paper_is_the_evidence(nothing):

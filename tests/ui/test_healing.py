@@ -260,6 +260,20 @@ def test_the_chart_marks_where_the_plan_sits(desk):
         assert (recipe.fraction == 1) == (ratio >= 0.5) and recipe.minutes == healing.MINUTES
 
 
+def test_before_a_run_its_place_says_what_will_come(desk):
+    """How long, what is asked, and what such a cut kept where it was measured; once there is a run, that is shown."""
+    desk.healing.own, desk.healing.asked, desk.healing.length = None, 7, {"minutes": 2.0, "steps": None}
+    said = healed.ahead(desk)
+    assert "2 minutes" in said and "7 held-out questions" in said
+    assert "not healed" in said and "pruned as planned" in said
+    desk.healing.asked = 0
+    assert "held-out questions" not in healed.ahead(desk)
+    desk.healing.own = SHORT
+    assert f"{SHORT.steps} steps" in healed.ahead(desk)
+    wait(desk.heal())
+    assert healed.ahead(desk) == ""
+
+
 def test_only_pictures_that_are_learnt_from_are_drawn():
     """A recipe's share of the scenes has pictures, the rest of the pool has not; a file is read as it is."""
     recipe = replace(SHORT, fraction=0.01)
