@@ -72,7 +72,8 @@ window.prunoscope = {
   },
 
   /** Names for what Gradio and Plotly leave nameless: a figure is one picture, which says its finding; an empty place
-      of Gradio's has a name but no role that may carry one. */
+      of Gradio's has a name but no role that may carry one, an empty chat the role of a part of the page, and a picture
+      beside a word of the footer says the same word again. */
   name() {
     for (const figure of document.querySelectorAll(".figure")) {
       const drawn = figure.querySelector(".svg-container");
@@ -83,6 +84,8 @@ window.prunoscope = {
       drawn.setAttribute("aria-label", label);
     }
     for (const empty of document.querySelectorAll(".empty[aria-label]:not([role])")) empty.setAttribute("role", "img");
+    for (const empty of document.querySelectorAll(".placeholder-content[role]")) empty.removeAttribute("role");
+    for (const picture of document.querySelectorAll('footer img:not([alt=""])')) picture.alt = "";
   },
 };
 

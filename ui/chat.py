@@ -11,7 +11,7 @@ from lvlm.images import check_question
 from ui import panes, scenes, words
 from ui.compared import Compared
 from ui.inputs import Dial
-from ui.kept import keep_button
+from ui.kept import keeps
 from ui.limits import HOTTEST, LONGEST_ANSWER, MOST_EXCHANGES
 from ui.part import Part, Start, whole
 from ui.parting import parting
@@ -36,14 +36,20 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         with gr.Column(scale=3, min_width=280, elem_classes="slab"):
             table = Scenes()
         with gr.Column(scale=8, min_width=320):
-            who = gr.Dropdown(
-                [],
-                multiselect=True,
-                max_choices=MOST_PANES,
-                label="Who answers, up to four: the others are compared with the first",
-                elem_id="who",
-                filterable=False,
-            )
+            with gr.Row(equal_height=False, elem_classes=["slab", "who"]):
+                who = gr.Dropdown(
+                    [],
+                    multiselect=True,
+                    max_choices=MOST_PANES,
+                    label="Who answers, up to four: the others are compared with the first",
+                    elem_id="who",
+                    filterable=False,
+                    scale=5,
+                    min_width=260,
+                )
+                int8 = gr.Checkbox(
+                    label=INT8, elem_id="int8", interactive=False, container=False, scale=3, min_width=240
+                )
             shown = panes.build()
             prune = gr.Button("Prune as planned and compare", visible=False, size="sm", elem_id="prune-first")
             with gr.Row(equal_height=True, elem_classes="ask"):
@@ -67,9 +73,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                     for name, label in (("retry", "Retry"), ("reseed", "New seed"), ("undo", "Undo"), ("edit", "Edit"))
                 }
                 clear = gr.Button("Clear", size="sm", min_width=72, scale=0, elem_id="clear")
-                int8 = gr.Checkbox(label=INT8, elem_id="int8", interactive=False, container=False, min_width=240)
+                keep = gr.Button("Keep this case", size="sm", min_width=110, scale=0, elem_id="keep-case")
+            keeps(desks, desk_key, keep)
             parted = gr.HTML(elem_id="parting")
-            keep_button(desks, desk_key)
             compared = Compared()
             with gr.Accordion("More: how the answers are made", open=False):
                 with gr.Row():

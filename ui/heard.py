@@ -237,7 +237,7 @@ def detail(heard: Sequence[Heard], place: int) -> str:
     first = heard[0].report.records[place]
     answers = "".join(answer(x.kind, x.title, x.report.records[place]) for x in heard)
     return (
-        f'<div class="record"><h4>{words.escape(first.question)}</h4>'
+        f'<div class="record"><h3>{words.escape(first.question)}</h3>'
         f"<p>True: <b>{words.escape(first.truth)}</b> <small>{words.escape(first.task)}</small></p>{answers}</div>"
     )
 

@@ -190,7 +190,7 @@ def _detail(catch: Catch, failure) -> str:
     others = "".join(heard.answer(x.kind, x.title, x.records[failure.place]) for x in catch.hunted)
     upto = catch.hunted[failure.first - 1].title if failure.first else "the original alone"
     return (
-        f'<div class="record"><h4>{words.escape(record.question)}</h4><p>True: <b>{words.escape(record.truth)}</b> '
+        f'<div class="record"><h3>{words.escape(record.question)}</h3><p>True: <b>{words.escape(record.truth)}</b> '
         f"<small>{words.escape(record.task)} · right up to {words.escape(upto)}</small></p>"
         f"{heard.answer('original', 'Original', record)}{others}</div>"
     )

@@ -1,5 +1,5 @@
 """The kept cases on the Cases tab: filtered, judged, deleted, opened again, and handed to others as files; drawn from a
-desk. And the button under the chat's answers that keeps one.
+desk. And what the button under the chat's answers does, which keeps one.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,9 @@ ASKED_KINDS = [("Any model", ""), *((x.capitalize(), x) for x in KINDS[1:])]
 ASKED_VERDICTS = [("Any verdict", ""), *((y, x or "none") for x, y in VERDICTS.items())]
 
 
-def keep_button(desks: Desks, desk_key: gr.Textbox) -> None:
-    """Goes under the chat's answers: keeps the last question with all its answers."""
-    with gr.Row(elem_classes="keep", equal_height=True):
-        button = gr.Button("Keep this case", size="sm", scale=0, min_width=140, elem_id="keep")
-        said = gr.HTML(elem_id="keep-said")
+def keeps(desks: Desks, desk_key: gr.Textbox, button: gr.Button) -> None:
+    """Let a button under the chat's answers keep the last question with all of them; what came of it stands below."""
+    said = gr.HTML(elem_id="keep-said")
 
     def keep_case(key: str) -> str:
         """Keep the last question, its picture, everybody's answers and how the models were made; gives a sentence."""
@@ -172,7 +170,7 @@ def detail(case: Case, again, own: bool) -> str:
     breaks = f" · first breaks with {words.percent(case.breaks_at)} removed" if case.breaks_at is not None else ""
     how = "greedy" if not case.temperature else f"temperature {words.significant(case.temperature)}, seed {case.seed}"
     return (
-        f'<div class="record"><h4>{words.escape(case.question)}</h4>{truth}{_same(again)}{answers}'
+        f'<div class="record"><h3>{words.escape(case.question)}</h3>{truth}{_same(again)}{answers}'
         f'<p class="quiet">{words.escape(case.model)} · {how} · at most {case.max_new_tokens} tokens{breaks}'
         f"{'' if own else ' · kept in another session'}<br>"
         f'<a href="?case={case.id}">Link to this case</a></p></div>'

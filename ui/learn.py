@@ -18,13 +18,16 @@ CSS = ASSETS / "learn.css"
 
 def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     """The tab's content."""
-    with gr.Row(elem_classes="tour-head"):
+    with gr.Row(elem_classes="tour-head", equal_height=False):
+        with gr.Column(scale=5, min_width=260):
+            gr.Markdown(text("0.head"), elem_classes="tour-about")
         jump = gr.Dropdown(
             [(step(n), n) for n in range(1, STEPS + 1)],
             value=1,
             label="Go to step",
             elem_id="tour-jump",
             min_width=160,
+            scale=2,
         )
     stops: list[Stop] = []
     begun = gr.State(False)  # whether this page has shown a step

@@ -194,6 +194,6 @@ def _memory(desks: Desks, desk: Desk) -> str:
     )  # fmt: skip
     machine = say("{used} in use · {free} free", used=words.memory(used), free=words.memory(left))
     return (
-        f'<div class="memory"><h4 class="rail-title">{say("Memory")}</h4><div class="meter"><i style="width:'
+        f'<div class="memory"><h2 class="rail-title">{say("Memory")}</h2><div class="meter"><i style="width:'
         f'{min(100.0, 100 * held / limit):.1f}%"></i></div><p>{ours}</p><p>{machine}</p></div>'
     )

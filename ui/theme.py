@@ -7,11 +7,13 @@ import gradio as gr
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 CSS = ASSETS / "style.css"
 SCRIPT = ASSETS / "page.js"
+FOOT = "@media (max-width: 768px) { footer .divider { display: none !important; } }"  # a dot between links that went
 
 
 def head() -> str:
-    """What stands in the page's head: our own script, as text, so that nothing is fetched for it."""
-    return f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
+    """What stands in the page's head: our own script, as text, so that nothing is fetched for it; and the style of what
+    lies outside of the app, where Gradio's `css_paths` do not reach."""
+    return f"<style>{FOOT}</style><script>{SCRIPT.read_text(encoding='utf-8')}</script>"
 
 
 def theme() -> gr.themes.Base:

@@ -18,15 +18,14 @@ KEPT = "Kept as a folder in a zip file: unpack it, and open it here or with load
 
 def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     """The tree and its buttons."""
-    gr.HTML('<h4 class="rail-title" id="at-hand">At hand</h4>')
+    gr.HTML('<h2 class="rail-title" id="at-hand">At hand</h2>')
     with gr.Column(elem_id="tree", min_width=200):
         nothing = gr.HTML()
         tree = Choice([], label="Models at hand", show_label=False, container=False, elem_id="variants")
         with gr.Column(visible=False, elem_id="variant", min_width=200) as about:
-            name = gr.Textbox(
-                label="Name (Enter renames)", max_lines=1, elem_id="variant-name", container=False, submit_btn="Rename"
-            )
+            name = gr.Textbox(label="Name (Enter renames)", max_lines=1, elem_id="variant-name", container=False)
             with gr.Row(elem_classes="tight"):
+                rename = gr.Button("Rename", size="sm", min_width=70, elem_id="variant-rename")
                 small = gr.Button("8-bit copy", size="sm", min_width=70, elem_id="variant-small")
                 save = gr.Button("Save", size="sm", min_width=50, elem_id="variant-save")
                 drop = gr.Button("Drop", size="sm", min_width=50, elem_id="variant-drop")
@@ -77,6 +76,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     starts = [
         Start(tree.input, choose_variant, [tree]),
         Start(name.submit, rename_variant, [tree, name]),
+        Start(rename.click, rename_variant, [tree, name]),
         Start(small.click, store_in_8_bits, [tree]),
         Start(save.click, save_variant, [tree]),
         Start(drop.click, drop_variant, [tree]),

@@ -84,7 +84,7 @@ def _match(match: Match | None, alike: int) -> str:
         sides.append(f'<div class="said{colour}">{name}<p>{words.escape(answer) or "<em>nothing</em>"}</p></div>')
     truth = f"<p>True: <b>{words.escape(match.truth)}</b></p>" if voted and match.truth else ""
     skipped = f"<p class='quiet'>{alike} question{'s' * (alike > 1)} answered alike, skipped.</p>" if alike else ""
-    return f'<div class="record"><h4>{words.escape(match.question)}</h4>{truth}{"".join(sides)}{skipped}</div>'
+    return f'<div class="record"><h3>{words.escape(match.question)}</h3>{truth}{"".join(sides)}{skipped}</div>'
 
 
 def finding(standings: list[Standing]) -> str:

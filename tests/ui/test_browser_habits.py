@@ -8,43 +8,64 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.ui.test_browser import CHROMIUM, PATIENCE, bundled, chromium, open_app, page  # noqa: F401 - fixtures
+from tests.ui.test_browser import (  # noqa: F401 - fixtures
+    CHROMIUM,
+    PATIENCE,
+    bundled,
+    chromium,
+    open_app,
+    open_tab,
+    page,
+    prune,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium: browser tests skipped")]
 AXE = Path(__file__).resolve().parents[1] / "assets" / "axe.min.js"  # npm's axe-core 4.14.1, MPL-2.0
 TABS = ("Prune", "Heal", "Chat", "Measure", "Cases", "Learn")
 # A colour half-way, or a part dimmed while it is computed, has no contrast to hold.
 AT_REST = "* { transition: none !important; } .pending, .generating { opacity: 1 !important; }"
-RUN = """async () => {
-  const found = await axe.run(document, { resultTypes: ["violations"] });
+CONTRAST = """() => {
+  const [ground, text] = [getComputedStyle(document.body).backgroundColor,
+    getComputedStyle(document.querySelector("#plot-influence .main-svg text")).fill]
+    .map(x => x.match(/\\d+/g).slice(0, 3).reduce((sum, part) => sum + Number(part) / 3, 0));
+  return Math.round(Math.abs(ground - text));
+}"""
+RUN = """async theme => {
+  document.body.classList.toggle("dark", theme === "dark");
+  const rules = theme === "dark" ? { runOnly: ["color-contrast"] } : {};  // the others are the same in both
+  const found = await axe.run(document, { resultTypes: ["violations"], ...rules });
   return found.violations.filter(x => ["serious", "critical"].includes(x.impact))
     .flatMap(x => x.nodes.map(node => `${x.id}: ${node.target} ${node.html.slice(0, 200)}`));
 }"""
 
 
-def test_axe_finds_nothing_serious_on_any_tab(bundled, page):  # noqa: F811
-    """In the light and in the dark, after pruning and asking, axe-core finds no serious or critical violation."""
+def test_axe_finds_nothing_serious_on_any_tab_and_all_fits_a_phone(bundled, page):  # noqa: F811
+    """After pruning and asking, on a desktop and on a phone, in the light and in the dark: axe-core finds no serious or
+    critical violation, nothing is wider than the screen, and figures' text stands out from the ground."""
     open_app(page, bundled)
-    page.click("#prune:enabled")
-    page.wait_for_selector("#result table")
-    page.get_by_role("tab", name="Chat").click()
+    prune(page)
     page.fill("#question textarea", "How many turtles are there?")
     page.click("#ask:enabled")
     page.wait_for_selector("#stop:disabled")
-    found = {}
-    for theme in ("light", "dark"):
-        page.goto(f"{bundled.url}?__theme={theme}")
+    found, contrast = {}, []
+    for width in (1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.goto(f"{bundled.url}?__theme=light")
         page.wait_for_selector("#plot-influence .main-svg")
         page.wait_for_selector("#result table", state="attached")
         page.add_script_tag(path=AXE)
         page.add_style_tag(content=AT_REST)
         for tab in TABS:
-            page.get_by_role("tab", name=tab, exact=True).click()
+            open_tab(page, tab)
             page.locator("[role=tabpanel]:visible").first.wait_for()
             if tab == "Measure":
                 page.wait_for_selector("#plot-experiment .main-svg")
-            found[tab, theme] = page.evaluate(RUN)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for theme in ("light", "dark"):
+                found[tab, width, theme] = page.evaluate(RUN, theme)
+                contrast.append(page.evaluate(CONTRAST))
     assert {k: v for k, v in found.items() if v} == {}
+    assert min(contrast) > 80 and len(set(contrast)) == 2, contrast  # of 255; one in each theme
 
 
 def test_figures_are_taken_away_and_a_link_brings_the_session_back(bundled, page, tmp_path):  # noqa: F811

@@ -33,7 +33,7 @@ def activity(found: Activity, picture: Image.Image | None, say: Say) -> go.Figur
     words = [_shown(x) for x in np.array(found.tokens, dtype=object)[~found.image]]
     written = found.written[~found.image]
     widths = [0.42, 0.58] if square else [1.0]
-    figure = make_subplots(1, 2 if square else 1, column_widths=widths, horizontal_spacing=0.14)
+    figure = make_subplots(1, 2 if square else 1, column_widths=widths, horizontal_spacing=0.25)  # labels: on a phone
     if square:
         patches = found.written[found.image].reshape(side, side)
         figure.add_layout_image(
