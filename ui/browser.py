@@ -8,6 +8,7 @@ from ui import heard, measuring, words
 from ui.files import as_csv
 from ui.heard import EVERY_TASK, FILTERS
 from ui.scoreboard import download, table
+from ui.texts import retell, say
 from ui.workspace import Desk
 
 SOURCES = [("The models at hand", "desk"), ("The experiment above", "experiment")]
@@ -51,7 +52,7 @@ class Browser:
             return [
                 source,
                 gr.Dropdown([], value=None, interactive=False),
-                gr.Dropdown([EVERY_TASK], value=EVERY_TASK),
+                gr.Dropdown([(say(EVERY_TASK), EVERY_TASK)], value=EVERY_TASK),
                 browse.which,
                 words.notice(_why(desk, source)),
                 gr.Dataframe(visible=False),
@@ -65,8 +66,10 @@ class Browser:
         told = heard.listed(found, places)
         return [
             source,
-            gr.Dropdown(names[1:], value=names[place] if place else None, interactive=len(names) > 2),
-            gr.Dropdown(tasks, value=task),
+            gr.Dropdown(
+                [(retell(x), x) for x in names[1:]], value=names[place] if place else None, interactive=len(names) > 2
+            ),
+            gr.Dropdown([(say(x), x) for x in tasks], value=task),
             browse.which,
             _count(len(places), len(found[0].report.records)),
             gr.Dataframe(told.head(MOST_ROWS), visible=True, column_widths=_widths(len(found))),
@@ -94,16 +97,17 @@ def _widths(variants: int) -> list[str]:
 
 def _why(desk: Desk, source: str) -> str:
     if source == "desk":
-        return "Score the models at hand to read their answers."
+        return say("Score the models at hand to read their answers.")
     empty = measuring.found(desk).table.empty
-    return "Run the experiment to read its answers." if empty else "This experiment asks no questions."
+    return say("Run the experiment to read its answers." if empty else "This experiment asks no questions.")
 
 
 def _count(some: int, total: int) -> str:
-    said = (
-        f"<b>{some:,}</b> of {total:,} questions. In brackets: how likely the model held the true answer. "
-        "Click a row to see the picture."
-    )
+    said = say(
+        "<b>{some:,}</b> of {total:,} questions. In brackets: how likely the model held the true answer. Click a row "
+        "to see the picture.",
+        some=some, total=total,
+    )  # fmt: skip
     if some > MOST_ROWS:
-        said += f" The first {MOST_ROWS} are shown; the file has all."
+        said += say(" The first {most} are shown; the file has all.", most=MOST_ROWS)
     return f'<p class="asked">{said}</p>'

@@ -8,9 +8,10 @@ import pandas as pd
 
 from evaluation import paper
 from evaluation.experiments import BARS, EXPERIMENTS
-from evaluation.findings import CONTRADICTED, FAILS, FINDINGS, HOLDS, OPEN, PARTLY
+from evaluation.findings import FAILS, FINDINGS, HOLDS, OPEN, PARTLY
 from evaluation.suites import NINE
 from ui import words
+from ui.texts import retell, say
 from ui.words import percent
 
 MARKS = {HOLDS: "✓", FAILS: "✗", PARTLY: "◐", OPEN: "○"}
@@ -35,7 +36,7 @@ SAID = {  # what the paper says against itself: beginnings of `paper.Contradicti
     "efficiency": ("Table 3", "Table 1"),
     "int8": ("Table 7",),
 }
-NUMBERLESS = "The paper prints no numbers for this, only {}: nothing can be laid under ours."
+NUMBERLESS = "The paper prints no numbers for this, only {where}: nothing can be laid under ours."
 
 
 def _at(table: pd.DataFrame, column: str = "AVG-%", **where) -> float:
@@ -54,13 +55,19 @@ def _middle(table: pd.DataFrame) -> float:
 def _zero_shot(t: pd.DataFrame) -> str:
     ratio = _middle(t)
     wide, deep = (_at(t, method=x, ratio=ratio) for x in ("widthwise", "layerwise"))
-    return f"Removing {percent(ratio)} keeps {wide:.0f}% of the score widthwise and {deep:.0f}% layerwise"
+    return say(
+        "Removing {share} keeps {wide:.0f}% of the score widthwise and {deep:.0f}% layerwise",
+        share=percent(ratio), wide=wide, deep=deep,
+    )  # fmt: skip
 
 
 def _modality(t: pd.DataFrame) -> str:
     ratio = _middle(t)
     seen, blind = (100 - _at(t, method="widthwise", ratio=ratio, images=x) for x in (True, False))
-    return f"Removing {percent(ratio)} widthwise costs {seen:.0f}% with images and {blind:.0f}% with words alone"
+    return say(
+        "Removing {share} widthwise costs {seen:.0f}% with images and {blind:.0f}% with words alone",
+        share=percent(ratio), seen=seen, blind=blind,
+    )  # fmt: skip
 
 
 def _efficiency(t: pd.DataFrame) -> str:
@@ -69,58 +76,75 @@ def _efficiency(t: pd.DataFrame) -> str:
         100 * (1 - _at(t, column, method="layerwise", ratio=ratio) / float(dense[column].iloc[0]))
         for column in ("weights GiB", "first token ms")
     ]
-    first = f"{less[1]:.0f}% sooner" if less[1] > 0 else f"{-less[1]:.0f}% later"
-    return f"{percent(ratio)} fewer layers: {less[0]:.0f}% less memory, and the first word {first}"
+    return say(
+        "{share} fewer layers: {less:.0f}% less memory, and the first word {time:.0f}% sooner"
+        if less[1] > 0
+        else "{share} fewer layers: {less:.0f}% less memory, and the first word {time:.0f}% later",
+        share=percent(ratio), less=less[0], time=abs(less[1]),
+    )  # fmt: skip
 
 
 def _calibration(t: pd.DataFrame) -> str:
     t = t[t["ratio"] > 0]
     few, ten, many = (_at(t, calibration=x) for x in (1, 10, 50))
-    return f"One sample keeps {few:.0f}% on average, ten {ten:.0f}%, fifty {many:.0f}%"
+    return say("One sample keeps {few:.0f}% on average, ten {ten:.0f}%, fifty {many:.0f}%", few=few, ten=ten, many=many)
 
 
 def _parts(t: pd.DataFrame) -> str:
     more = _at(t, train="lora") - _at(t, train="projector")
-    return f"LoRA heals {abs(more):.1f} points {'more' if more > 0 else 'less'} than the projector alone, on average"
+    return say(
+        "LoRA heals {points:.1f} points more than the projector alone, on average"
+        if more > 0
+        else "LoRA heals {points:.1f} points less than the projector alone, on average",
+        points=abs(more),
+    )
 
 
 def _losses(t: pd.DataFrame) -> str:
     means = t[t["losses"] != "none"].groupby("losses")["AVG-%"].mean()
     best, worst = (x.upper().replace("+", " + ") for x in (means.idxmax(), means.idxmin()))
-    return f"{best} heals best on average ({means.max():.0f}% kept), {worst} worst ({means.min():.0f}%)"
+    return say(
+        "{best} heals best on average ({most:.0f}% kept), {worst} worst ({least:.0f}%)",
+        best=best, most=means.max(), worst=worst, least=means.min(),
+    )  # fmt: skip
 
 
 def _data(t: pd.DataFrame) -> str:
     few, whole = (_at(t, fraction=x) for x in (0.05, 1.0))
-    return f"5% of the data heals to {few:.0f}% on average, all of it to {whole:.0f}%"
+    return say("5% of the data heals to {few:.0f}% on average, all of it to {whole:.0f}%", few=few, whole=whole)
 
 
 def _practice(t: pd.DataFrame) -> str:
     t = t[t["ratio"] > 0].sort_values("ratio")
-    ends = [f"{x['AVG-%']:.0f}% at {percent(x['ratio'])}" for x in (t.iloc[0], t.iloc[-1])]
-    return f"Healed as advised, the model keeps {' and '.join(dict.fromkeys(ends))} removed"
+    ends = [say("{kept:.0f}% at {share}", kept=x["AVG-%"], share=percent(x["ratio"])) for x in (t.iloc[0], t.iloc[-1])]
+    return say("Healed as advised, the model keeps {ends} removed", ends=words.listed(list(dict.fromkeys(ends))))
 
 
 def _int8(t: pd.DataFrame) -> str:
     both = t.pivot(index="ratio", columns="int8", values=["AVG-%", "weights GiB"]).dropna()
     most = float((both[("AVG-%", False)] - both[("AVG-%", True)]).max())
     less = 100 * (1 - float((both[("weights GiB", True)] / both[("weights GiB", False)]).mean()))
-    cost = f"cost at most {most:.1f} points" if most > 0 else "cost nothing"
-    return f"Eight bits {cost} and save {less:.0f}% of the weights' memory"
+    return say(
+        "Eight bits cost at most {points:.1f} points and save {less:.0f}% of the weights' memory"
+        if most > 0
+        else "Eight bits cost nothing and save {less:.0f}% of the weights' memory",
+        points=most, less=less,
+    )  # fmt: skip
 
 
 def _answers(t: pd.DataFrame) -> str:
     t = t.sort_values("ratio")
     first, last = t.iloc[0], t.iloc[-1]
-    return (
-        f"{first['AVG']:.0f}% of the answers are right before pruning, {last['AVG']:.0f}% at {percent(last['ratio'])}"
-    )
+    return say(
+        "{before:.0f}% of the answers are right before pruning, {after:.0f}% at {share}",
+        before=first["AVG"], after=last["AVG"], share=percent(last["ratio"]),
+    )  # fmt: skip
 
 
 def _healing(t: pd.DataFrame) -> str:
     t = t[(t["ratio"] > 0) & (t["fraction"] == 1)]
     reached = sum(x["AVG-%"] >= 100 * BARS[x["ratio"]] for x in t.to_dict("records"))
-    return f"{reached} of {len(t)} healed models reach what was aimed at"
+    return say("{reached} of {of} healed models reach what was aimed at", reached=reached, of=len(t))
 
 
 SENTENCES: dict[str, Callable[[pd.DataFrame], str]] = {
@@ -132,7 +156,7 @@ SENTENCES: dict[str, Callable[[pd.DataFrame], str]] = {
 
 def finding(experiment: str, table: pd.DataFrame) -> str:
     """What the figure shows, in one sentence; the experiment's title while too little of it is measured to say."""
-    title = EXPERIMENTS[experiment].title
+    title = say(EXPERIMENTS[experiment].title)
     if table.empty or not (table["ratio"] > 0).any():
         return title
     try:
@@ -159,8 +183,10 @@ def shown(experiment: str, table: pd.DataFrame) -> pd.DataFrame:
     order += [x for x in ("parameters", "seeds", "seconds") if x in table]
     found = table[order].copy()
     worded = {
-        "images": lambda x: "images" if x else "words alone",
-        "int8": lambda x: "8 bits" if x else "16 bits",
+        "images": lambda x: say("images" if x else "words alone"),
+        "int8": lambda x: say("8 bits" if x else "16 bits"),
+        "method": retell,
+        "train": say,
         "ratio": lambda x: round(100 * x),
         "fraction": lambda x: round(100 * x),
         "parameters": words.count,
@@ -172,7 +198,7 @@ def shown(experiment: str, table: pd.DataFrame) -> pd.DataFrame:
             found[column] = found[column].map(worded[column])
         elif found[column].dtype.kind == "f":
             found[column] = found[column].round(3 if column in costs else 1)
-    return found.rename(columns=NAMES)
+    return found.rename(columns={x: say(NAMES.get(x, x)) for x in found})
 
 
 def judged(experiment: str, table: pd.DataFrame) -> str:
@@ -181,33 +207,34 @@ def judged(experiment: str, table: pd.DataFrame) -> str:
     for claim in FINDINGS:
         if claim.needs == (experiment,):
             verdict, evidence = claim.of({experiment: table})
-            against = f"{CONTRADICTED[:1].upper()}{CONTRADICTED[1:]}: {claim.against}" if claim.against else ""
+            against = say("Contradicted by the paper's own numbers: {but}", but=retell(claim.against))
+            against = against if claim.against else ""
             rows.append(
-                f'<li><i class="verdict" title="{verdict}">{MARKS[verdict]}</i><div><b>{words.escape(claim.claim)}</b> '
-                f"<small>{words.escape(claim.where)}</small><p><em>{_capital(verdict)}.</em> {words.escape(evidence)}"
+                f'<li><i class="verdict" title="{say(verdict)}">{MARKS[verdict]}</i>'
+                f"<div><b>{words.escape(retell(claim.claim))}</b> "
+                f"<small>{words.escape(retell(claim.where))}</small><p><em>{words.capital(say(verdict))}</em>: "
+                f"{words.escape(retell(evidence))}"
                 f"{f'<br>{words.escape(against)}' if against else ''}</p></div></li>"
             )
     if not rows:
         return ""
-    head = words.heading("Does what the paper found hold here?", "Judged by the measurements above alone.")
+    head = words.heading(say("Does what the paper found hold here?"), say("Judged by the measurements above alone."))
     return f'<div class="result">{head}<ul class="verdicts">{"".join(rows)}</ul></div>'
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def contradictions(experiment: str, suspicions: Sequence[str] = ()) -> str:
     """Which of the paper's points are not to be trusted, and what it says against itself about this."""
     starts = SAID.get(experiment, ())
     found = [
-        f"<li><b>{words.escape(x.where)}</b>: “{words.escape(x.says)}” {words.escape(x.but)}</li>"
+        f"<li><b>{words.escape(retell(x.where))}</b>: “{words.escape(retell(x.says))}” "
+        f"{words.escape(retell(x.but))}</li>"
         for x in paper.CONTRADICTIONS
         if x.where.startswith(starts)
     ] if starts else []  # fmt: skip
     marked = "".join(f"<li>✕ {words.escape(x)}</li>" for x in suspicions)
     if not found and not marked:
         return ""
-    head = "<p>Points of the paper marked ✕ are not to be trusted:</p>" if marked else ""
-    tail = f"<summary>Where the paper contradicts itself ({len(found)})</summary><ul>{''.join(found)}</ul>"
+    head = f"<p>{say('Points of the paper marked ✕ are not to be trusted:')}</p>" if marked else ""
+    against = say("Where the paper contradicts itself ({n})", n=len(found))
+    tail = f"<summary>{against}</summary><ul>{''.join(found)}</ul>"
     return f'<div class="suspect">{head}<ul>{marked}</ul>{f"<details>{tail}</details>" if found else ""}</div>'

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from lvlm.events import LossPoint
 from ui.plots import look
+from ui.texts import say
 from ui.words import VARIANT_COLOURS, change, significant
 
 PRUNED, RECOVERED = VARIANT_COLOURS["pruned"], VARIANT_COLOURS["recovered"]
@@ -29,14 +30,18 @@ def held_out_finding(points: Sequence[LossPoint]) -> str:
     """How far the held-out loss has come, in one sentence."""
     measured = looks(points)
     if len(measured) < 2:
-        return "The held-out loss is measured as the model heals"
+        return say("The held-out loss is measured as the model heals")
     before, best = measured[0], min(measured, key=lambda x: x.held_out)
     if best is before:
-        return f"The held-out loss has not fallen below the pruned model's {significant(before.held_out)} yet"
-    return (
-        f"The held-out loss fell from {significant(before.held_out)} to {significant(best.held_out)} "
-        f"({change(before.held_out, best.held_out)})"
-    )
+        return say(
+            "The held-out loss has not fallen below the pruned model's {before} yet",
+            before=significant(before.held_out),
+        )
+    return say(
+        "The held-out loss fell from {before} to {best} ({change})",
+        before=significant(before.held_out), best=significant(best.held_out),
+        change=change(before.held_out, best.held_out),
+    )  # fmt: skip
 
 
 def held_out(points: Sequence[LossPoint]) -> go.Figure:
@@ -52,7 +57,7 @@ def held_out(points: Sequence[LossPoint]) -> go.Figure:
         x=[0, total], y=[before, before], mode="lines", hoverinfo="skip", line=dict(color=PRUNED, width=1.5, dash="dot")
     )
     figure.add_annotation(
-        x=1, xref="paper", y=before, text="pruned", showarrow=False, xanchor="right", yanchor="bottom"
+        x=1, xref="paper", y=before, text=say("pruned"), showarrow=False, xanchor="right", yanchor="bottom"
     )
     figure.add_scatter(
         x=steps,
@@ -61,7 +66,13 @@ def held_out(points: Sequence[LossPoint]) -> go.Figure:
         line=dict(color=RECOVERED, width=2.5),
         marker=dict(color=RECOVERED, size=6),
         hovertext=[
-            f"<b>Step {s} of {total}</b><br>held-out loss {significant(v)}, {change(before, v)} of the pruned model's"
+            say(
+                "<b>Step {step} of {total}</b><br>held-out loss {loss}, {change} of the pruned model's",
+                step=s,
+                total=total,
+                loss=significant(v),
+                change=change(before, v),
+            )
             for s, v in zip(steps, values, strict=True)
         ],
         hoverinfo="text",
@@ -74,16 +85,16 @@ def held_out(points: Sequence[LossPoint]) -> go.Figure:
             hoverinfo="skip",
             marker=dict(symbol="circle-open", color=RECOVERED, size=15, line=dict(width=2)),
         )
-    return _curves(figure, points, "held-out loss").update_yaxes(rangemode="tozero")
+    return _curves(figure, points, say("held-out loss")).update_yaxes(rangemode="tozero")
 
 
 def terms_finding(points: Sequence[LossPoint]) -> str:
     """How far each term has come, in one sentence."""
     lines = _lines(points)
     if not lines:
-        return "Each loss on the batches it learns from"
+        return say("Each loss on the batches it learns from")
     moved = [f"{NAMES[x]} {significant(y[0])} → {significant(y[-1])}" for x, (_, _, y) in lines.items()]
-    return f"On its batches: {', '.join(moved)}"
+    return say("On its batches: {losses}", losses=say(", ").join(moved))
 
 
 def terms(points: Sequence[LossPoint]) -> go.Figure:
@@ -101,13 +112,19 @@ def terms(points: Sequence[LossPoint]) -> go.Figure:
             mode="lines",
             line=dict(color=RECOVERED, width=2, dash=DASHES[name]),
             hovertext=[
-                f"<b>Step {s}, {NAMES[name]}</b><br>{significant(v)} on its batch, {significant(m)} smoothed"
+                say(
+                    "<b>Step {step}, {loss}</b><br>{value} on its batch, {mean} smoothed",
+                    step=s,
+                    loss=NAMES[name],
+                    value=significant(v),
+                    mean=significant(m),
+                )
                 for s, v, m in zip(steps, values, smooth, strict=True)
             ],
             hoverinfo="text",
         )
     _label(figure, {NAMES[x]: float(smooth[-1]) for x, (_, _, smooth) in lines.items()}, lines)
-    return _curves(figure, points, "loss (log)").update_layout(margin_r=48)
+    return _curves(figure, points, say("loss (log)")).update_layout(margin_r=48)
 
 
 def _lines(points: Sequence[LossPoint]) -> dict[str, tuple[list[int], np.ndarray, np.ndarray]]:
@@ -143,12 +160,14 @@ def _label(figure: go.Figure, ends: dict[str, float], lines: dict) -> None:
 
 def _empty(figure: go.Figure) -> go.Figure:
     """Before there is anything to draw."""
-    figure.add_annotation(x=0.5, y=0.5, xref="paper", yref="paper", text="Drawn as the model heals", showarrow=False)
+    figure.add_annotation(
+        x=0.5, y=0.5, xref="paper", yref="paper", text=say("Drawn as the model heals"), showarrow=False
+    )
     return look(figure, HEIGHT, "", "").update_xaxes(visible=False).update_yaxes(visible=False)
 
 
 def _curves(figure: go.Figure, points: Sequence[LossPoint], y_title: str) -> go.Figure:
-    look(figure, HEIGHT, "step", y_title)
+    look(figure, HEIGHT, say("step"), y_title)
     figure.update_yaxes(showgrid=True, automargin=False)
     total = max(points[-1].total, 1)
     return figure.update_xaxes(range=[-0.02 * total, 1.02 * total], tickformat="d")

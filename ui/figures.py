@@ -13,6 +13,7 @@ from evaluation.scoring import Record
 from evaluation.statistics import Retention
 from ui.lines import METHOD_LOOKS, X_TITLES, Line, Printed
 from ui.plots import look
+from ui.texts import retell, say
 from ui.words import VARIANT_COLOURS, percent, significant
 
 SYMBOLS = {"original": "circle", "pruned": "diamond", "recovered": "triangle-up", "int8": "square"}  # as the chips'
@@ -80,7 +81,7 @@ def experiment(x: str, lines: Sequence[Line], under: Sequence[Printed] = (), bar
         figure.add_shape(type="line", x0=100 * ratio - 4, x1=100 * ratio + 4, y0=100 * bar, y1=100 * bar,
                          line=dict(color=VARIANT_COLOURS["recovered"], width=2, dash="dot"))  # fmt: skip
     every = [*lines, *under]
-    look(figure, 400 + 8 * max(0, len(every) - CROWDED), X_TITLES[x], "kept (% of the original)")
+    look(figure, 400 + 8 * max(0, len(every) - CROWDED), say(X_TITLES[x]), say("kept (% of the original)"))
     _ground(figure, x)
     figure.update_yaxes(range=_span(lines, under), showgrid=True)
     return _legend(figure)
@@ -105,12 +106,14 @@ def _ground(figure: go.Figure, x: str) -> None:
     if x == "ratio":
         for start, end, name, colour in ZONES:
             figure.add_vrect(x0=start, x1=end, fillcolor=colour, line_width=0, layer="below")
-            figure.add_annotation(x=(start + end) / 2, y=1, yref="paper", yanchor="top", text=name, showarrow=False)
+            figure.add_annotation(
+                x=(start + end) / 2, y=1, yref="paper", yanchor="top", text=say(name), showarrow=False
+            )
         figure.update_xaxes(range=[-2, 66], tickvals=TICKS[x])
     else:
         ends = np.log10([TICKS[x][0], TICKS[x][-1]])
         figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=100, yanchor="bottom", text="original", showarrow=False
+            x=0, xref="paper", xanchor="left", y=100, yanchor="bottom", text=say("original"), showarrow=False
         )
         figure.update_xaxes(type="log", tickvals=TICKS[x], range=[ends[0] - 0.08, ends[1] + 0.08], showgrid=True)
 
@@ -129,7 +132,7 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
     """A panel a measure, in % of the original, over the ratio: a line a method."""
     measures = [x for x in MEASURES if x in table]
     figure = make_subplots(
-        -(-len(measures) // 2), 2, subplot_titles=[MEASURES[x] for x in measures], vertical_spacing=0.2,
+        -(-len(measures) // 2), 2, subplot_titles=[say(MEASURES[x]) for x in measures], vertical_spacing=0.2,
         horizontal_spacing=0.13,
     )  # fmt: skip
     dense = table[table["ratio"] == 0].iloc[0]
@@ -142,15 +145,22 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
             figure.add_scatter(
                 x=100 * rows["ratio"],
                 y=kept,
-                name=method,
+                name=retell(method),
                 legendgroup=method,
                 showlegend=i == 0,
                 mode="lines+markers",
                 line=dict(color=colour, width=2.4, dash=dash),
                 marker=dict(size=8, symbol=symbol, color=colour),
                 hovertext=[
-                    f"<b>{method}, {percent(r)} removed</b><br>{MEASURES[column]}: {significant(k)}% of the "
-                    f"original's<br>{_quantity(column, dense[column])} → {_quantity(column, v)}"
+                    say(
+                        "<b>{method}, {share} removed</b><br>{measure}: {kept}% of the original's<br>{was} → {now}",
+                        method=retell(method),
+                        share=percent(r),
+                        measure=say(MEASURES[column]),
+                        kept=significant(k),
+                        was=_quantity(column, dense[column]),
+                        now=_quantity(column, v),
+                    )
                     for r, k, v in zip(rows["ratio"], kept, rows[column], strict=True)
                 ],
                 hoverinfo="text",
@@ -161,8 +171,8 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
     look(figure, 470, "", "")
     figure.add_hline(y=100, line=dict(color=VARIANT_COLOURS["original"], width=1.2, dash="dot"))
     figure.update_xaxes(range=[-3, 64], tickvals=TICKS["ratio"])
-    figure.update_xaxes(title=dict(text="removed (%)"), row=-(-len(measures) // 2))
-    figure.update_yaxes(title=dict(text="of the original (%)"), col=1)
+    figure.update_xaxes(title=dict(text=say("removed (%)")), row=-(-len(measures) // 2))
+    figure.update_yaxes(title=dict(text=say("of the original (%)")), col=1)
     figure.update_yaxes(showgrid=True, rangemode="tozero")
     return _legend(figure, -0.14)
 
@@ -171,7 +181,7 @@ def _quantity(column: str, value: float) -> str:
     number, unit = value, column.split()[-1]
     if unit == "GiB" and value < 1:
         number, unit = 1024 * value, "MiB"
-    return f"{significant(number)} {unit}"
+    return f"{significant(number)} {say(unit)}"
 
 
 def answers(variants: Sequence[str], records: Sequence[Sequence[Record]]) -> go.Figure:
@@ -185,17 +195,23 @@ def answers(variants: Sequence[str], records: Sequence[Sequence[Record]]) -> go.
         figure.add_scatter(
             x=[v for v, _, _ in found],
             y=[i for _, i, _ in found],
-            name=name,
+            name=say(name),
             mode="markers",
             marker=dict(symbol=symbol, size=11, color=colour, line=dict(color=colour, width=2.2)),
             hovertext=[
-                f"<b>{r.question}</b><br>{variants[v]} says: {r.answer or 'nothing'}<br>True is: {r.truth}"
+                say(
+                    "<b>{question}</b><br>{model} says: {answer}<br>True is: {truth}",
+                    question=r.question,
+                    model=retell(variants[v]),
+                    answer=r.answer or say("nothing"),
+                    truth=r.truth,
+                )
                 for v, _, r in found
             ],
             hoverinfo="text",
         )
     look(figure, 28 * len(asked) + 90, "", "")
-    figure.update_xaxes(tickvals=list(range(len(variants))), ticktext=list(variants), side="top",
+    figure.update_xaxes(tickvals=list(range(len(variants))), ticktext=[retell(x) for x in variants], side="top",
                         range=[-0.5, len(variants) - 0.5])  # fmt: skip
     figure.update_yaxes(tickvals=list(range(len(asked))), ticktext=[_short(x.question) for x in asked],
                         range=[len(asked) - 0.5, -0.5], showgrid=True, automargin=True)  # fmt: skip
@@ -227,19 +243,27 @@ def scores(rows: pd.DataFrame) -> go.Figure:
         figure.add_scatter(
             x=part["score"],
             y=[tasks.index(x) + shift[title] for x in part["task"]],
-            name=title,
+            name=retell(title),
             mode="markers",
             marker=marks[title],
             cliponaxis=False,
             hovertext=[
-                f"<b>{x.title}, {x.task}</b><br>{x.score:.1f}% right"
-                + (f": {x.right} of {x.asked} questions" if x.asked else "")
+                say(
+                    "<b>{title}, {task}</b><br>{score:.1f}% right: {right} of {asked} questions"
+                    if x.asked
+                    else "<b>{title}, {task}</b><br>{score:.1f}% right",
+                    title=retell(title),
+                    task=say(x.task),
+                    score=x.score,
+                    right=x.right,
+                    asked=x.asked,
+                )
                 for x in part.itertuples()
             ],
             hoverinfo="text",
         )
-    look(figure, SCORES_HEIGHT, "right answers (%)", "")
-    _rows(figure, tasks)
+    look(figure, SCORES_HEIGHT, say("right answers (%)"), "")
+    _rows(figure, [say(x) for x in tasks])
     figure.add_hline(y=0.5, line=dict(color="rgba(128, 138, 154, 0.5)", width=1))
     figure.update_xaxes(range=[-3, 103], showgrid=True, dtick=20)
     return _legend(figure, -0.15)
@@ -259,7 +283,7 @@ def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
         figure.add_scatter(
             x=[x.percent for _, x in found],
             y=[i + shift[title] for i, _ in found],
-            name=title,
+            name=retell(title),
             mode="markers",
             marker=marks[title],
             cliponaxis=False,
@@ -268,14 +292,17 @@ def retained(kept: dict[str, dict[str, tuple[str, Retention]]]) -> go.Figure:
                 thickness=1.6, width=4, color=VARIANT_COLOURS[kind],
             ),
             hovertext=[
-                f"<b>{title}, {groups[i]}</b><br>keeps {x.percent:.1f}% of the original's score "
-                f"(95%: {x.low:.1f} to {x.high:.1f}%)"
+                say(
+                    "<b>{title}, {group}</b><br>keeps {kept:.1f}% of the original's score (95%: {low:.1f} to "
+                    "{high:.1f}%)",
+                    title=retell(title), group=say(groups[i]), kept=x.percent, low=x.low, high=x.high,
+                )
                 for i, x in found
             ],
             hoverinfo="text",
         )  # fmt: skip
-    look(figure, SCORES_HEIGHT, "kept (% of the original)", "")
-    _rows(figure, groups)
+    look(figure, SCORES_HEIGHT, say("kept (% of the original)"), "")
+    _rows(figure, [say(x) for x in groups])
     figure.add_vline(x=100, line=dict(color=VARIANT_COLOURS["original"], width=1.4, dash="dot"))
     figure.update_xaxes(rangemode="tozero", showgrid=True)
     return _legend(figure, -0.15)

@@ -11,6 +11,7 @@ from ui.figure import figure
 from ui.healing import BUILT_IN, CHOICES, MINUTES
 from ui.inputs import Choice, Dial
 from ui.part import Part, Start, whole
+from ui.texts import retell, say
 from ui.workspace import Desk, Desks
 
 OWN = "own"
@@ -171,9 +172,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
         points = list(desk.healing.points)
         return [
             healed.facts(desk),
-            words.heading(curves.held_out_finding(points), HOW_TO["held_out"]),
+            words.heading(curves.held_out_finding(points), say(HOW_TO["held_out"])),
             curves.held_out(points),
-            words.heading(curves.terms_finding(points), HOW_TO["terms"]),
+            words.heading(curves.terms_finding(points), say(HOW_TO["terms"])),
             curves.terms(points),
         ]
 
@@ -258,7 +259,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
 def _patients(desk: Desk) -> Choice:
     """The pruned models, where there are several to choose from."""
     pruned = [x for x in desk.variants if x.kind == "pruned"]
-    choices = [(x.title, x.id) for x in pruned]
+    choices = [(retell(x.title), x.id) for x in pruned]
     return Choice(choices=choices, value=desk.patient.id if desk.patient else None, visible=len(pruned) > 1)
 
 
@@ -304,8 +305,10 @@ def _whole(number):
 def _button(desk: Desk) -> list:
     """The sentence under the recipe, and the Heal button."""
     if desk.to_heal is None:
-        return ["", gr.Button(WAITING, interactive=False)]
-    label = "Heal the pruned model" if desk.patient is not None else f"Prune {healed.gone(desk.to_heal)} and heal"
+        return ["", gr.Button(say(WAITING), interactive=False)]
+    label = say("Heal the pruned model")
+    if desk.patient is None:
+        label = say("Prune {what} and heal", what=healed.gone(desk.to_heal))
     refusal = desk.healing.refusal
     said = words.notice(refusal, "error") or words.notice(healed.planned(desk))
     return [said, gr.Button(label, interactive=not refusal and not desk.busy)]

@@ -7,6 +7,7 @@ from ui import curves, words
 from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
 from ui.measuring import store
 from ui.texts import retell, say
+from ui.texts import retell, say
 from ui.variants import ORIGINAL
 from ui.workspace import MOST_RATIO, Desk
 
@@ -20,32 +21,37 @@ HEALED = {"none": "not healed", "few": "healed on 5% of the data", "all": "heale
 
 def gone(plan) -> str:
     """How much a plan takes out, and how."""
-    return f"{words.percent(plan.achieved)} {plan.method}"
+    return say("{share} {method}", share=words.percent(plan.achieved), method=retell(plan.method))
 
 
 def planned(desk: Desk) -> str:
     """The recipe in a sentence."""
     recipe = desk.healing.recipe(desk.model, desk.to_heal)
-    long = f"{recipe.steps} steps"
+    long = say("{steps} steps", steps=recipe.steps)
     if recipe.minutes is not None:
-        long = f"about {recipe.minutes:g} minute{'' if recipe.minutes == 1 else 's'}"
+        long = say("about {n:g} {n:minute|minutes}", n=recipe.minutes)
     terms = " + ".join(
         f"{'' if weight == 1 else f'{weight:g} · '}{curves.NAMES[x]}" for x, weight in recipe.weights.items() if weight
     )
-    trains = TRAINS[recipe.train]
     data = desk.healing.data
-    amount = f"{POOL:,} samples of {data}" if data in BUILT_IN else data
-    return f"Trains {trains} on {terms} for {long}, with {words.percent(recipe.fraction)} of {amount}."
+    return say(
+        "Trains {what} on {terms} for {long}, with {share} of {amount}.",
+        what=say(TRAINS[recipe.train]), terms=terms, long=long, share=words.percent(recipe.fraction),
+        amount=say("{n:,} samples of {data}", n=POOL, data=say(data)) if data in BUILT_IN else data,
+    )  # fmt: skip
 
 
 def unfinished(run) -> str:
     """What a run that was cut short is about, and how far it is."""
     last = run.points()[-1]
-    return (
-        f'<div class="finding"><h3>An unfinished run was found</h3><p>Pruned {words.escape(gone(run.plan))}, healed by '
-        f"{words.escape(in_words(run.recipe))}: step {last.step} of {last.total}. Resumed, it follows the curve that "
-        "it would have taken.</p></div>"
-    )
+    return words.heading(
+        say("An unfinished run was found"),
+        say(
+            "Pruned {what}, healed by {how}: step {step} of {total}. Resumed, it follows the curve that it would have "
+            "taken.",
+            what=gone(run.plan), how=retell(in_words(run.recipe)), step=last.step, total=last.total,
+        ),
+    )  # fmt: skip
 
 
 def chart(desk: Desk) -> str:
@@ -65,21 +71,24 @@ def chart(desk: Desk) -> str:
     for x in CHART:
         losses = " + ".join(curves.NAMES[t] for t in x.losses)
         what = "projector only" if x.train == "projector" else "projector + LoRA"
-        inner = f"<b>{what}</b><span>{losses}</span><span>{x.method}</span>"
+        inner = f"<b>{say(what)}</b><span>{losses}</span><span>{retell(x.method)}</span>"
         rows["train"] += zone(x.start, x.end, x is current, inner)
     few = ratio is not None and ratio < FEW_SAMPLES_ENOUGH
-    rows["data"] = zone(0, FEW_SAMPLES_ENOUGH, few, f"<span>{FEW:.0%} of the data is enough</span>")
-    rows["data"] += zone(FEW_SAMPLES_ENOUGH, 1, ratio is not None and not few, "<span>all data</span>")
+    rows["data"] = zone(
+        0, FEW_SAMPLES_ENOUGH, few, f"<span>{say('{share} of the data is enough', share=words.percent(FEW))}</span>"
+    )
+    rows["data"] += zone(FEW_SAMPLES_ENOUGH, 1, ratio is not None and not few, f"<span>{say('all data')}</span>")
     ticks = sorted({0.0, FEW_SAMPLES_ENOUGH, MOST_RATIO, *(x.start for x in CHART)})
     scale = "".join(f'<i style="left:{place(x)}">{x:.0%}</i>' for x in ticks)
     mark = why = ""
     if plan is not None:
         name = "pruned" if desk.patient is not None else "planned"
-        mark = f'<div class="mark" style="left:{place(ratio)}"><span>{name} {words.percent(ratio)}</span></div>'
-        why = f'<p class="why">{words.escape(explain(plan))}</p>'
+        name = f"{say(name)} {words.percent(ratio)}"
+        mark = f'<div class="mark" style="left:{place(ratio)}"><span>{name}</span></div>'
+        why = f'<p class="why">{words.escape(retell(explain(plan)))}</p>'
+    head = words.heading(say("What the paper advises"), say("By how much of the language model is removed."))
     return (
-        '<div class="finding"><h3>What the paper advises</h3><p>By how much of the language model is removed.</p></div>'
-        f'<div class="advice">{mark}<div class="zones-row">{rows["train"]}</div>'
+        f'{head}<div class="advice">{mark}<div class="zones-row">{rows["train"]}</div>'
         f'<div class="zones-row">{rows["data"]}</div><div class="ticks">{scale}</div></div>{why}'
     )
 
@@ -130,22 +139,23 @@ def facts(desk: Desk) -> str:
     if not measured:
         return ""
     last, before, best = points[-1], measured[0].held_out, min(x.held_out for x in measured)
-    steps = f"step {last.step} of {last.total}"
+    steps = say("step {step} of {total}", step=last.step, total=last.total)
     if desk.is_healing:
         left = words.duration(last.seconds_left) if last.step else "–"
-        when = ("Time left", left, 1 - last.step / max(last.total, 1), steps, "of the training")
+        when = (say("Time left"), left, 1 - last.step / max(last.total, 1), steps, say("of the training"))
     else:
-        when = ("Trained", str(last.step), last.step / max(last.total, 1), "steps", f"of {last.total}")
+        of = say("of {total}", total=last.total)
+        when = (say("Trained"), str(last.step), last.step / max(last.total, 1), say("steps"), of)
     speed = words.significant(last.samples_per_s) if last.samples_per_s else "–"
     cards = [
         (
-            "Held-out loss",
+            say("Held-out loss"),
             words.significant(best),
             best / before,
             words.change(before, best),
-            f"from {words.significant(before)}",
+            say("from {before}", before=words.significant(before)),
         ),
-        ("Samples a second", speed, 1.0, "", "forward, backward and teacher"),
+        (say("Samples a second"), speed, 1.0, "", say("forward, backward and teacher")),
         when,
     ]
     return '<div class="cards healing">' + "".join(_fact(*x) for x in cards) + "</div>"
@@ -169,38 +179,46 @@ def result(desk: Desk) -> str:
     variants = [desk.variants.get(ORIGINAL), recovered.parent, recovered]
     looked = step["held_out"] is not None
     losses = [step["held_out_before"], step["held_out"]] if looked else [None, None]
-    rows = [_row("Held-out loss", [None, *losses], words.significant, falls=True)]
+    rows = [_row(say("Held-out loss"), [None, *losses], words.significant, falls=True)]
     heard = set.intersection(*({n for suite, n in x.measured if suite == ASKED_OF} for x in variants))
     if heard:
         per_task = max(heard)
         reports = [x.measured[(ASKED_OF, per_task)] for x in variants]
         count = len(reports[0].records)
         averages = [x.average for x in reports]
-        rows.insert(0, _row(f"Right of {count} held-out questions", averages, words.percent))
+        rows.insert(0, _row(say("Right of {count} held-out questions", count=count), averages, words.percent))
         rows.insert(
             1,
-            _row("Share of the original's", [x / averages[0] for x in averages], words.percent) if averages[0] else "",
+            _row(say("Share of the original's"), [x / averages[0] for x in averages], words.percent)
+            if averages[0]
+            else "",
         )
-        kinds = "".join(_row(task, [x.scores[task] for x in reports], words.percent) for task in reports[0].scores)
-        folded = f"<details><summary>By kind, {per_task} questions each</summary><table>{kinds}</table></details>"
+        kinds = "".join(_row(say(task), [x.scores[task] for x in reports], words.percent) for task in reports[0].scores)
+        by_kind = say("By kind, {n} questions each", n=per_task)
+        folded = f"<details><summary>{by_kind}</summary><table>{kinds}</table></details>"
     else:
         waiting = desk.is_healing and desk.healing.asked
-        folded = '<p class="quiet">Held-out questions are being asked …</p>' if waiting else ""
+        folded = f'<p class="quiet">{say("Held-out questions are being asked …")}</p>' if waiting else ""
     heads = "".join(f"<th>{words.chip(x.kind, x.kind.capitalize())}</th>" for x in variants)
     return (
-        f'<div class="result"><p class="done">{_done(step)}</p><table><thead><tr><th></th>{heads}<th>change</th></tr>'
+        f'<div class="result"><p class="done">{_done(step)}</p><table><thead><tr><th></th>{heads}'
+        f"<th>{say('change')}</th></tr>"
         f"</thead><tbody>{''.join(rows)}</tbody></table>{folded}</div>"
     )
 
 
 def _done(step: dict) -> str:
     """Healed in how long, on how much, and where its best weights come from."""
-    began = "Healed" if step["steps"] == step["planned"] else "Stopped"
-    best = f"the best weights are step {step['best_step']}'s" if step["best_step"] else "no step was better than none"
-    return (
-        f"{began} after {words.duration(step['seconds'])}: {step['steps']} of {step['planned']} steps on "
-        f"{step['samples']:,} of {step['of']:,} samples; {best}."
-    )
+    best = say("no step was better than none")
+    if step["best_step"]:
+        best = say("the best weights are step {step}'s", step=step["best_step"])
+    return say(
+        "Healed after {time}: {steps} of {planned} steps on {samples:,} of {of:,} samples; {best}."
+        if step["steps"] == step["planned"]
+        else "Stopped after {time}: {steps} of {planned} steps on {samples:,} of {of:,} samples; {best}.",
+        time=words.duration(step["seconds"]), steps=step["steps"], planned=step["planned"], samples=step["samples"],
+        of=step["of"], best=best,
+    )  # fmt: skip
 
 
 def _row(name: str, values: list, unit, falls: bool = False) -> str:

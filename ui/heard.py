@@ -14,6 +14,7 @@ from evaluation.scoring import FORMATS, Record, Report
 from evaluation.statistics import Retention
 from evaluation.suites import suite_of
 from ui import words
+from ui.texts import retell, say
 
 AVERAGE = "AVG"
 FILTERS = {
@@ -23,6 +24,7 @@ FILTERS = {
     "differ": "Answers differ",
 }
 EVERY_TASK = "every task"
+SURE = "95%: {low:.1f} to {high:.1f}%"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +97,21 @@ def finding(heard: Sequence[Heard]) -> str:
     first = heard[0]
     if len(heard) == 1:
         weakest = min(first.report.scores, key=first.report.scores.get)
-        return (
-            f"The original answers {words.percent(round(first.report.average, 3))} right; {weakest} is the hardest, at "
-            f"{words.percent(round(first.report.scores[weakest], 3))}"
-        )
+        return say(
+            "The original answers {right} right; {task} is the hardest, at {least}",
+            right=words.percent(round(first.report.average, 3)), task=say(weakest),
+            least=words.percent(round(first.report.scores[weakest], 3)),
+        )  # fmt: skip
     other = next((x for x in heard if x.kind == "pruned"), heard[-1])
     before, now = first.report.scores, other.report.scores
     worst = min(now, key=lambda x: now[x] - before[x])
     if now[worst] >= before[worst]:
-        return f"{other.title} does no worse than the original on any task"
-    fell = f"{words.percent(round(before[worst], 3))} to {words.percent(round(now[worst], 3))}"
-    return f"{other.title} loses most on {worst}, from {fell}"
+        return say("{title} does no worse than the original on any task", title=retell(other.title))
+    return say(
+        "{title} loses most on {task}, from {before} to {after}",
+        title=retell(other.title), task=say(worst), before=words.percent(round(before[worst], 3)),
+        after=words.percent(round(now[worst], 3)),
+    )  # fmt: skip
 
 
 def kept_finding(found: dict[str, dict[str, tuple[str, Retention]]]) -> str:
@@ -113,11 +119,14 @@ def kept_finding(found: dict[str, dict[str, tuple[str, Retention]]]) -> str:
     parts = {name: x for name, x in found.items() if name != next(iter(found), None)}
     told = {name: next(iter(x.values()))[1].percent for name, x in parts.items() if x}
     if not told:
-        return "How sure what is kept is"
+        return say("How sure what is kept is")
     worst, best = min(told, key=told.get), max(told, key=told.get)
     if told[worst] == told[best]:
-        return f"Every kind of question keeps {told[worst]:.0f}%"
-    return f"What suffers most: {worst} ({told[worst]:.0f}% kept); least: {best} ({told[best]:.0f}%)"
+        return say("Every kind of question keeps {kept:.0f}%", kept=told[worst])
+    return say(
+        "What suffers most: {worst} ({kept:.0f}% kept); least: {best} ({most:.0f}%)",
+        worst=say(worst), kept=told[worst], best=say(best), most=told[best],
+    )  # fmt: skip
 
 
 def cards(heard: Sequence[Heard]) -> str:
@@ -128,19 +137,20 @@ def cards(heard: Sequence[Heard]) -> str:
 
 def _card(x: Heard, first: Heard) -> str:
     chip = words.chip(x.kind, x.title)
-    right = f"{100 * x.report.average:.1f}% of the questions right"
+    right = say("{right:.1f}% of the questions right", right=100 * x.report.average)
     low, high = statistics.interval(x.right, x.tasks)
     if x is first:
-        said = f"95%: {100 * low:.1f} to {100 * high:.1f}%"
-        return _laid(chip, f"{100 * x.report.average:.1f}%", "right (AVG)", said, f"of {len(x.right):,} questions")
+        said, asked = say(SURE, low=100 * low, high=100 * high), say("of {n:,} questions", n=len(x.right))
+        return _laid(chip, f"{100 * x.report.average:.1f}%", say("right (AVG)"), said, asked)
     if not first.right.any():
-        return _laid(chip, f"{100 * x.report.average:.1f}%", "right (AVG)", "the original has nothing right", "")
+        nothing = say("the original has nothing right")
+        return _laid(chip, f"{100 * x.report.average:.1f}%", say("right (AVG)"), nothing, "")
     share = statistics.retention(x.right, first.right, x.tasks)
     return _laid(
         chip,
         f"{share.percent:.1f}%",
-        "kept (AVG-%)",
-        f"95%: {share.low:.1f} to {share.high:.1f}% · {right}",
+        say("kept (AVG-%)"),
+        f"{say(SURE, low=share.low, high=share.high)} · {right}",
         significance(x, first),
     )
 
@@ -155,12 +165,12 @@ def _laid(chip: str, number: str, unit: str, first: str, second: str) -> str:
 def significance(x: Heard, first: Heard) -> str:
     """Whether a difference from the original could be chance, in words."""
     if (x.right == first.right).all():
-        return "right and wrong just where the original is"
+        return say("right and wrong just where the original is")
     test = statistics.paired(x.right, first.right, first.tasks)
     p = f"p = {words.significant(test.p, 2)}" if test.p >= 0.001 else "p < 0.001"
     if test.p >= 0.05:
-        return f"could be chance ({p})"
-    return f"{'worse' if test.difference < 0 else 'better'} beyond chance ({p})"
+        return say("could be chance ({p})", p=p)
+    return say("worse beyond chance ({p})" if test.difference < 0 else "better beyond chance ({p})", p=p)
 
 
 def table(heard: Sequence[Heard]) -> pd.DataFrame:
@@ -173,11 +183,13 @@ def table(heard: Sequence[Heard]) -> pd.DataFrame:
         for x in heard:
             score = x.report.by_format()[name] if name in FORMATS else _mean_over_tasks(x, mine)
             wide.loc[name, x.title] = 100 * score
-    found = pd.DataFrame({"questions about": wide.index})
+    found = pd.DataFrame({say("questions about"): [say(x) for x in wide.index]})
     for x in heard:
-        found[x.title] = wide[x.title].to_numpy().round(1)
+        found[retell(x.title)] = wide[x.title].to_numpy().round(1)
     for x in heard[1:]:
-        found[f"{x.title}: change"] = (wide[x.title] - wide[heard[0].title]).to_numpy().round(1)
+        found[say("{title}: change", title=retell(x.title))] = (
+            (wide[x.title] - wide[heard[0].title]).to_numpy().round(1)
+        )
     return found
 
 
@@ -207,11 +219,11 @@ def listed(heard: Sequence[Heard], places: Sequence[int]) -> pd.DataFrame:
     truth is to it).
     """
     records = [[x.report.records[i] for x in heard] for i in places]
-    columns = ["#", "task", "question", "true answer"]
-    data = [[i + 1, r[0].task, r[0].question, r[0].truth] for i, r in zip(places, records, strict=True)]
+    columns = ["#", say("task"), say("question"), say("true answer")]
+    data = [[i + 1, say(r[0].task), r[0].question, r[0].truth] for i, r in zip(places, records, strict=True)]
     found = pd.DataFrame(data, columns=columns)
     for v, x in enumerate(heard):
-        found[x.title] = [_said(r[v]) for r in records]
+        found[retell(x.title)] = [_said(r[v]) for r in records]
     return found
 
 
@@ -238,8 +250,14 @@ def detail(heard: Sequence[Heard], place: int) -> str:
     answers = "".join(answer(x.kind, x.title, x.report.records[place]) for x in heard)
     return (
         f'<div class="record"><h3>{words.escape(first.question)}</h3>'
-        f"<p>True: <b>{words.escape(first.truth)}</b> <small>{words.escape(first.task)}</small></p>{answers}</div>"
+        f"{true(first.truth, say(first.task))}{answers}</div>"
     )
+
+
+def true(truth: str, about: str) -> str:
+    """The true answer, and a word on what is asked."""
+    said = say("True: <b>{truth}</b>", truth=words.escape(truth))
+    return f"<p>{said} <small>{words.escape(about)}</small></p>"
 
 
 def answer(kind: str, title: str, record: Record) -> str:
@@ -248,8 +266,8 @@ def answer(kind: str, title: str, record: Record) -> str:
     likely = ""
     if record.probability is not None:
         likely = (
-            f"<small>gives the true answer {100 * record.probability:.0f}%</small>"
+            f"<small>{say('gives the true answer {likely:.0f}%', likely=100 * record.probability)}</small>"
             f'<div class="meter"><i style="width:{100 * record.probability:.1f}%"></i></div>'
         )
-    said = words.escape(record.answer) or "<em>nothing</em>"
+    said = words.escape(record.answer) or f"<em>{say('nothing')}</em>"
     return f'<div class="said said-{kind} {mark}">{words.chip(kind, title)}<p>{said}</p>{likely}</div>'

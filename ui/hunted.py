@@ -14,6 +14,7 @@ from ui.hunting import OVER, Catch
 from ui.inputs import Dial
 from ui.plots import look
 from ui.scoreboard import suites, table
+from ui.texts import retell, say
 from ui.words import VARIANT_COLOURS
 from ui.workspace import Desk
 
@@ -80,9 +81,9 @@ class Hunted:
             wish.per_task,
             words.notice(_status(wish.over, catch)),
             gr.Button(_label(catch), interactive=bool(catch.missing) and catch.total > 1 and not desk.busy),
-            words.heading(finding(catch), READ if catch.hunted else ""),
+            words.heading(finding(catch), say(READ) if catch.hunted else ""),
             breaks(catch) if catch.hunted else None,
-            gr.Radio([("Every task", ""), *((x, x) for x in tasks)], value=wish.task, visible=len(tasks) > 1),
+            gr.Radio([(say("Every task"), ""), *((say(x), x) for x in tasks)], value=wish.task, visible=len(tasks) > 1),
             gr.Dataframe(rows(catch, shown[:MOST_ROWS]), visible=bool(shown), column_widths=WIDTHS),
             *self.draw_one(desk, catch),
         ]
@@ -97,7 +98,7 @@ class Hunted:
         wish.place = failure.place
         image, kept = hunting.picture(desk, failure.place), failure.place in (wish.kept or {})
         keep = gr.Button(
-            "Kept: it is in the list above" if kept else "Keep this case", visible=True, interactive=not kept
+            say("Kept: it is in the list above" if kept else "Keep this case"), visible=True, interactive=not kept
         )
         return [gr.Image(value=image, visible=image is not None), _detail(catch, failure), keep]
 
@@ -105,17 +106,20 @@ class Hunted:
 def _status(over: str, catch: Catch) -> str:
     asked = catch.total - catch.missing
     if over == "hand" and catch.total < 2:
-        return "Only the original is at hand: prune it first, or hunt ratio by ratio."
+        return say("Only the original is at hand: prune it first, or hunt ratio by ratio.")
     if not catch.missing:
-        return f"All {catch.total} models were asked: nothing needs to be computed."
-    some = f"{asked} of {catch.total} models were asked." if asked else f"{catch.total} models to ask."
-    return f"{some} It goes on in the background, and what is done stays, whatever ends it."
+        return say("All {total} models were asked: nothing needs to be computed.", total=catch.total)
+    some = "{asked} of {total} models were asked." if asked else "{total} models to ask."
+    goes_on = say(" It goes on in the background, and what is done stays, whatever ends it.")
+    return say(some, asked=asked, total=catch.total) + goes_on
 
 
 def _label(catch: Catch) -> str:
     if catch.total and not catch.missing:
-        return "All asked"
-    return "Hunt" if catch.missing == catch.total else f"Hunt on: {catch.missing} of {catch.total} to ask"
+        return say("All asked")
+    if catch.missing == catch.total:
+        return say("Hunt")
+    return say("Hunt on: {missing} of {total} to ask", missing=catch.missing, total=catch.total)
 
 
 def counts(catch: Catch) -> list[int]:
@@ -127,15 +131,15 @@ def finding(catch: Catch) -> str:
     """Where most breaks, in one sentence."""
     right = sum(x.right for x in catch.original)
     if not catch.hunted:
-        return "Where does it break first?"
+        return say("Where does it break first?")
     if not catch.failures:
-        return f"Nothing breaks: all {right:,} questions that the original knows stay right"
+        return say("Nothing breaks: all {right:,} questions that the original knows stay right", right=right)
     found = counts(catch)
     worst = max(range(len(found)), key=found.__getitem__)
-    return (
-        f"{len(catch.failures):,} of {right:,} right answers break, {found[worst]:,} of them first at "
-        f"{catch.hunted[worst].title}"
-    )
+    return say(
+        "{broken:,} of {right:,} right answers break, {most:,} of them first at {title}",
+        broken=len(catch.failures), right=right, most=found[worst], title=retell(catch.hunted[worst].title),
+    )  # fmt: skip
 
 
 def breaks(catch: Catch) -> go.Figure:
@@ -145,23 +149,28 @@ def breaks(catch: Catch) -> go.Figure:
     for kind in dict.fromkeys(x.kind for x in catch.hunted):
         mine = [i for i, x in enumerate(catch.hunted) if x.kind == kind]
         chart.add_bar(
-            x=[catch.hunted[i].title for i in mine],
+            x=[retell(catch.hunted[i].title) for i in mine],
             y=[found[i] for i in mine],
-            name=kind,
+            name=say(kind),
             marker=dict(color=VARIANT_COLOURS[kind]),
             text=[f"{found[i]:,}" for i in mine],
             textposition="outside",
             cliponaxis=False,
             hovertext=[
-                f"{catch.hunted[i].title}: {found[i]:,} of {right:,} questions break here first "
-                f"({words.percent(round(found[i] / max(right, 1), 3))})"
+                say(
+                    "{title}: {n:,} of {right:,} questions break here first ({share})",
+                    title=retell(catch.hunted[i].title),
+                    n=found[i],
+                    right=right,
+                    share=words.percent(round(found[i] / max(right, 1), 3)),
+                )
                 for i in mine
             ],
             hoverinfo="text",
         )
-    look(chart, 300, "what was pruned", "questions that break first")
+    look(chart, 300, say("what was pruned"), say("questions that break first"))
     chart.update_layout(margin_t=24, bargap=0.5)  # room for the numbers over the bars
-    chart.update_xaxes(categoryorder="array", categoryarray=[x.title for x in catch.hunted])
+    chart.update_xaxes(categoryorder="array", categoryarray=[retell(x.title) for x in catch.hunted])
     return chart.update_yaxes(rangemode="tozero")
 
 
@@ -172,25 +181,26 @@ def rows(catch: Catch, failures: list) -> pd.DataFrame:
     for x in failures:
         record, first = catch.original[x.place], catch.hunted[x.first]
         fell = "–" if x.drop is None else f"−{100 * x.drop:.0f}%" if x.drop > 0 else "0%"
-        mends = " (mends later)" if x.mends else ""
-        found.append([x.place + 1, record.question, record.task, record.answer, first.records[x.place].answer or "–",
+        mends = say(" (mends later)") if x.mends else ""
+        wrong = first.records[x.place].answer or "–"
+        found.append([x.place + 1, record.question, say(record.task), record.answer, wrong,
                       f"{_short(first)}{mends}", fell])  # fmt: skip
     columns = ["#", "question", "task", "original", "first wrong", "breaks at", "truth fell"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=[say(x) for x in columns])
 
 
 def _short(hunted: hunt.Hunted) -> str:
     """Of models that differ in their ratio only, that."""
-    return hunted.title if hunted.asked is None else words.percent(hunted.asked)
+    return retell(hunted.title) if hunted.asked is None else words.percent(hunted.asked)
 
 
 def _detail(catch: Catch, failure) -> str:
     """The question, with everybody's answer."""
     record = catch.original[failure.place]
     others = "".join(heard.answer(x.kind, x.title, x.records[failure.place]) for x in catch.hunted)
-    upto = catch.hunted[failure.first - 1].title if failure.first else "the original alone"
+    upto = retell(catch.hunted[failure.first - 1].title) if failure.first else say("the original alone")
+    about = f"{say(record.task)} · {say('right up to {title}', title=upto)}"
     return (
-        f'<div class="record"><h3>{words.escape(record.question)}</h3><p>True: <b>{words.escape(record.truth)}</b> '
-        f"<small>{words.escape(record.task)} · right up to {words.escape(upto)}</small></p>"
+        f'<div class="record"><h3>{words.escape(record.question)}</h3>{heard.true(record.truth, about)}'
         f"{heard.answer('original', 'Original', record)}{others}</div>"
     )

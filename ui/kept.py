@@ -11,8 +11,10 @@ from evaluation.cases import KINDS, TAGS, VERDICTS, Case, Filter, Said
 from evaluation.scoring import normalised
 from lvlm.errors import LVLMError
 from ui import casefile, keeping, words
+from ui.heard import true
 from ui.keeping import SHARES
 from ui.scoreboard import table
+from ui.texts import retell, say
 from ui.workspace import Desk, Desks
 
 MOST_ROWS = 300  # shown at once
@@ -36,7 +38,7 @@ def keeps(desks: Desks, desk_key: gr.Textbox, button: gr.Button) -> None:
             case = keeping.keep_talk(desk)
         except LVLMError as error:
             return words.notice(str(error), "error")
-        return words.notice(f"Kept: “{case.question}”. Judge it under Cases.")
+        return words.notice(say("Kept: “{question}”. Judge it under Cases.", question=case.question))
 
     button.click(keep_case, desk_key, said, queue=False, show_progress="hidden")
 
@@ -93,7 +95,7 @@ class Kept:
             now.chosen = found[0].id
         which = now.which
         verdict = "" if which.verdict is None else which.verdict or "none"
-        task = gr.Dropdown([("Any task", ""), *((x, x) for x in tasks)], value=which.task)
+        task = gr.Dropdown([(say("Any task"), ""), *((say(x), x) for x in tasks)], value=which.task)
         said = words.notice(now.refusal, "error") + (_count(found, which, owner))
         listed = gr.Dataframe(_rows(found[:MOST_ROWS]), visible=bool(found), column_widths=WIDTHS)
         chosen = [which.tag, which.kind, now.removed]
@@ -119,7 +121,7 @@ class Kept:
             gr.CheckboxGroup(value=list(case.tags), interactive=own),
             gr.Textbox(value=case.note, interactive=own),
             gr.Button(
-                "Press again to delete it" if sure else "Delete",
+                say("Press again to delete it" if sure else "Delete"),
                 variant="stop" if sure else "secondary",
                 interactive=own,
             ),  # fmt: skip
@@ -143,37 +145,40 @@ def _rows(cases: list[Case]) -> pd.DataFrame:
     """A row a case, newest first."""
     columns = ["#", "question", "task", "last answer", "removed", "verdict and tags"]
     told = [
-        [i, x.question, x.task or "own question", x.sides[-1].answer or "–",
-         words.percent(max(y.ratio for y in x.sides)), "; ".join((VERDICTS[x.verdict], *(TAGS[y] for y in x.tags)))]
+        [i, x.question, say(x.task or "own question"), x.sides[-1].answer or "–",
+         words.percent(max(y.ratio for y in x.sides)),
+         "; ".join(map(say, (VERDICTS[x.verdict], *(TAGS[y] for y in x.tags))))]
         for i, x in enumerate(cases, 1)
     ]  # fmt: skip
-    return pd.DataFrame(told, columns=columns)
+    return pd.DataFrame(told, columns=[say(x) for x in columns])
 
 
 def _count(found: list[Case], which, owner: str | None) -> str:
-    rule = ALL if owner is None else OWN
+    rule = say(ALL if owner is None else OWN)
     if not found:
-        return words.notice(EMPTY if which == Filter() else NONE_FIT) + f'<p class="asked">{rule}</p>'
-    shown = f" The newest {MOST_ROWS} are shown; files have all." if len(found) > MOST_ROWS else ""
-    return f'<p class="asked"><b>{len(found):,}</b> case{"s" * (len(found) > 1)}.{shown} {rule}</p>'
+        return words.notice(say(EMPTY if which == Filter() else NONE_FIT)) + f'<p class="asked">{rule}</p>'
+    shown = say(" The newest {most} are shown; files have all.", most=MOST_ROWS) if len(found) > MOST_ROWS else ""
+    count = say("<b>{n:,}</b> {n:case|cases}.", n=len(found))
+    return f'<p class="asked">{count}{shown} {rule}</p>'
 
 
 def detail(case: Case, again, own: bool) -> str:
     """Question, everybody's answer then (and now), the settings, and the link."""
     now = dict(zip((x.variant for x in case.sides), again.answers, strict=True)) if again else {}
     answers = "".join(_answer(x, now.get(x.variant), case) for x in case.sides)
-    truth = (
-        f"<p>True: <b>{words.escape(case.truth)}</b> <small>{words.escape(case.task or '')}</small></p>"
-        if case.truth
-        else ""
-    )
-    breaks = f" · first breaks with {words.percent(case.breaks_at)} removed" if case.breaks_at is not None else ""
-    how = "greedy" if not case.temperature else f"temperature {words.significant(case.temperature)}, seed {case.seed}"
+    truth = true(case.truth, say(case.task or "")) if case.truth else ""
+    how = say("greedy")
+    if case.temperature:
+        how = say("temperature {t}, seed {seed}", t=words.significant(case.temperature), seed=case.seed)
+    about = [case.model, how, say("at most {n} tokens", n=case.max_new_tokens)]
+    if case.breaks_at is not None:
+        about.append(say("first breaks with {share} removed", share=words.percent(case.breaks_at)))
+    if not own:
+        about.append(say("kept in another session"))
     return (
         f'<div class="record"><h3>{words.escape(case.question)}</h3>{truth}{_same(again)}{answers}'
-        f'<p class="quiet">{words.escape(case.model)} · {how} · at most {case.max_new_tokens} tokens{breaks}'
-        f"{'' if own else ' · kept in another session'}<br>"
-        f'<a href="?case={case.id}">Link to this case</a></p></div>'
+        f'<p class="quiet">{words.escape(" · ".join(about))}<br>'
+        f'<a href="?case={case.id}">{say("Link to this case")}</a></p></div>'
     )
 
 
@@ -184,31 +189,37 @@ def _same(again) -> str:
     asked = [x for x in again.answers if x.now is not None]
     same = sum(x.same for x in asked)
     if same == len(asked) == len(again.answers):
-        return words.notice("Opened again, made anew and asked with the same seed: every answer is the same.")
+        return words.notice(say("Opened again, made anew and asked with the same seed: every answer is the same."))
     left = len(again.answers) - len(asked)
-    rest = f" {left} could not be asked." if left else ""
-    return words.notice(f"Opened again: {same} of {len(asked)} answers are the same.{rest}")
+    rest = say(" {left} could not be asked.", left=left) if left else ""
+    said = say("Opened again: {same} of {asked} answers are the same.", same=same, asked=len(asked))
+    return words.notice(said + rest)
 
 
 def _answer(said: Said, now, case: Case) -> str:
     facts = []
     if said.ratio:
-        facts.append(f"{words.percent(said.ratio)} removed")
+        facts.append(say("{share} removed", share=words.percent(said.ratio)))
     if said.probability is not None:
-        facts.append(f"gave the true answer {100 * said.probability:.0f}%")
+        facts.append(say("gave the true answer {likely:.0f}%", likely=100 * said.probability))
     if said.divergence is not None:
         at = said.divergence["parts_at"]
-        facts.append("never parts from the original" if at is None else f"parts from the original at token {at + 1}")
+        parts = "never parts from the original" if at is None else "parts from the original at token {place}"
+        facts.append(say(parts, place=1 + (at or 0)))
     mark = ""
     if case.truth is not None:
         mark = "right" if normalised(said.answer) == normalised(case.truth) else "wrong"
     after = ""
     if now is not None and not now.same:
-        after = f'<div class="again">now: {words.escape(now.now if now.now is not None else now.why)}</div>'
+        after = f'<div class="again">{words.escape(_now(now))}</div>'
     elif now is not None:
-        after = '<div class="again">now the same</div>'
-    text = words.escape(said.answer) or "<em>nothing</em>"
+        after = f'<div class="again">{say("now the same")}</div>'
+    text = words.escape(said.answer) or f"<em>{say('nothing')}</em>"
     return (
         f'<div class="said said-{said.kind} {mark}">{words.chip(said.kind, said.title, " · ".join(facts))}'
         f"<p>{text}</p>{after}</div>"
     )
+
+
+def _now(now) -> str:
+    return say("now: {answer}", answer=now.now if now.now is not None else retell(now.why))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from evaluation import paper
 from evaluation.experiments import COMBINATIONS, EXPERIMENTS
+from ui.texts import retell, say
 from ui.words import VARIANT_COLOURS, percent, significant
 
 METHOD_LOOKS = {"widthwise": ("#ea7317", "solid", "circle"), "layerwise": ("#2f7fd6", "dash", "diamond")}
@@ -92,7 +93,7 @@ def _before(table: pd.DataFrame, about: dict[str, Hashable]) -> pd.DataFrame:
 def _line(experiment: str, about: dict, rows: pd.DataFrame, x: str) -> Line:
     name, look = _appearance(experiment, about)
     methods = rows["method"] if experiment == "practice" else ()
-    told = tuple(_sentence(name, row, x) for row in rows.to_dict("records"))
+    told = tuple(_sentence(experiment, name, row, x) for row in rows.to_dict("records"))
     scale = 1 if x == "calibration" else 100
     values = (rows[c].to_numpy(float) for c in ("AVG-%", "low", "high"))
     symbols = tuple(METHOD_LOOKS.get(m, ("", "", "circle"))[2] for m in methods)
@@ -102,52 +103,60 @@ def _line(experiment: str, about: dict, rows: pd.DataFrame, x: str) -> Line:
 def _appearance(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]]:
     """Name and look. The first column gives the colour, the second dash and symbol."""
     if experiment == "practice":
-        return "healed as the paper advises", (VARIANT_COLOURS["recovered"], "solid", "circle")
+        return say("healed as the paper advises"), (VARIANT_COLOURS["recovered"], "solid", "circle")
     if experiment == "int8":
-        return ("8 bits", (VARIANT_COLOURS["int8"], "dash", "square")) if about["int8"] else (
-            "16 bits", (VARIANT_COLOURS["recovered"], "solid", "circle"))  # fmt: skip
+        return (say("8 bits"), (VARIANT_COLOURS["int8"], "dash", "square")) if about["int8"] else (
+            say("16 bits"), (VARIANT_COLOURS["recovered"], "solid", "circle"))  # fmt: skip
     if experiment == "losses":
         i = TOGETHER.index(frozenset(about["losses"].split("+")))
         return about["losses"].upper().replace("+", " + "), (LOSS_COLOURS[i], DASHES[i % 6], SYMBOLS[i])
     if experiment == "data":
-        return f"{percent(about['ratio'])} removed", RATIO_LOOKS.get(about["ratio"], ("#64748b", "solid", "circle"))
+        return say("{share} removed", share=percent(about["ratio"])), RATIO_LOOKS.get(
+            about["ratio"], ("#64748b", "solid", "circle")
+        )
     method = about["method"]
     colour, dash, symbol = METHOD_LOOKS[method]
+    named = retell(method)
     if experiment == "modality":
-        return (f"{method}, with images", (colour, dash, symbol)) if about["images"] else (
-            f"{method}, words alone", (colour, "dot", f"{symbol}-open"))  # fmt: skip
+        return (say("{method}, with images", method=named), (colour, dash, symbol)) if about["images"] else (
+            say("{method}, words alone", method=named), (colour, "dot", f"{symbol}-open"))  # fmt: skip
     if experiment == "parts":
-        return (f"{method}, LoRA", (colour, dash, symbol)) if about["train"] == "lora" else (
-            f"{method}, projector alone", (colour, "dot", f"{symbol}-open"))  # fmt: skip
+        return (say("{method}, LoRA", method=named), (colour, dash, symbol)) if about["train"] == "lora" else (
+            say("{method}, projector alone", method=named), (colour, "dot", f"{symbol}-open"))  # fmt: skip
     if experiment == "calibration":
         _, dash, symbol = RATIO_LOOKS.get(about["ratio"], ("", "solid", "circle"))
-        return f"{method}, {percent(about['ratio'])}", (
+        return say("{method}, {share}", method=named, share=percent(about["ratio"])), (
             colour,
             dash,
             symbol + ("" if method == "widthwise" else "-open"),
         )
     if experiment == "healing":
-        return (f"{method}, all the data", (colour, dash, symbol)) if about["fraction"] == 1 else (
-            f"{method}, {percent(about['fraction'])} of the data", (colour, "dot", f"{symbol}-open"))  # fmt: skip
-    return method, (colour, dash, symbol)
+        if about["fraction"] == 1:
+            return say("{method}, all the data", method=named), (colour, dash, symbol)
+        share = percent(about["fraction"])
+        return say("{method}, {share} of the data", method=named, share=share), (colour, "dot", f"{symbol}-open")
+    return named, (colour, dash, symbol)
 
 
-def _sentence(name: str, row: dict, x: str) -> str:
+def _sentence(experiment: str, name: str, row: dict, x: str) -> str:
     """What a point says."""
     if row.get("ratio") == 0:
-        at = "before pruning"
+        at = say("before pruning")
     else:
         at = {
-            "ratio": f"{percent(row[x])} removed",
-            "fraction": f"{percent(row[x])} of the training data",
-            "calibration": f"{row[x]} sample{'s' if row[x] != 1 else ''}",
-        }[x]
-    kept = f"It keeps {row['AVG-%']:.1f}% of the original's score"
+            "ratio": lambda: say("{share} removed", share=percent(row[x])),
+            "fraction": lambda: say("{share} of the training data", share=percent(row[x])),
+            "calibration": lambda: say("{n} {n:sample|samples}", n=row[x]),
+        }[x]()
+    kept = say("It keeps {kept:.1f}% of the original's score", kept=row["AVG-%"])
     if not np.isnan(row["low"]):
-        kept += f" (95%: {row['low']:.1f} to {row['high']:.1f}%)"
-    method = f", {row['method']}" if "healed" in name and row.get("method") != "dense" else ""
-    seeds = f"<br>mean of {row['seeds']} seeds" if row.get("seeds", 1) > 1 else ""
-    return f"<b>{name}{method}, {at}</b><br>{kept}<br>{row['AVG']:.1f}% of the questions right{seeds}"
+        kept += say(" (95%: {low:.1f} to {high:.1f}%)", low=row["low"], high=row["high"])
+    about = [name]
+    if experiment == "practice" and row.get("method") != "dense":
+        about.append(retell(row["method"]))
+    right = say("{right:.1f}% of the questions right", right=row["AVG"])
+    seeds = f"<br>{say('mean of {seeds} seeds', seeds=row['seeds'])}" if row.get("seeds", 1) > 1 else ""
+    return f"<b>{', '.join([*about, at])}</b><br>{kept}<br>{right}{seeds}"
 
 
 # --- the paper's ---
@@ -188,12 +197,23 @@ def _stated(experiment: str, about: dict, ratios, kept, suspect=()) -> Printed:
     under, look = _appearance(experiment, about)
     suspect = suspect or [""] * len(ratios)
     told = tuple(
-        f"<b>The paper: {under}, {percent(r)} removed</b><br>It keeps {significant(y)}% of the original's score"
-        + (f"<br>Not to be trusted: {why}" if why else "")
+        say(
+            "<b>The paper: {line}, {share} removed</b><br>It keeps {kept}% of the original's score",
+            line=under,
+            share=percent(r),
+            kept=significant(y),
+        )  # fmt: skip
+        + (f"<br>{say('Not to be trusted: {why}', why=retell(why))}" if why else "")
         for r, y, why in zip(ratios, kept, suspect, strict=True)
     )
     return Printed(
-        under, f"paper: {under}", look, 100 * np.array(ratios, float), np.array(kept, float), tuple(suspect), told
+        under,
+        say("paper: {line}", line=under),
+        look,
+        100 * np.array(ratios, float),
+        np.array(kept, float),
+        tuple(suspect),
+        told,
     )
 
 
@@ -203,5 +223,5 @@ def suspicions(lines: list[Printed]) -> list[str]:
     for line in lines:
         for x, why in zip(line.x, line.suspect, strict=True):
             if why:
-                about.setdefault(why, []).append(f"{line.under} at {significant(x, 2)}%")
-    return [f"{', '.join(places)}: {why}." for why, places in about.items()]
+                about.setdefault(why, []).append(say("{line} at {share}%", line=line.under, share=significant(x, 2)))
+    return [f"{say(', ').join(places)}: {retell(why)}." for why, places in about.items()]

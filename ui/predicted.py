@@ -140,8 +140,8 @@ def beside(kept: Plan, plan: Plan, costs: tuple[Forecast, Forecast], shared: Ove
     )
     finding = say("The two plans agree on {share} of what either removes", share=words.percent(round(shared.share, 3)))
     how = say(
-        "In the figures ╳ goes in both ({both} parameters), ╲ only in the kept plan ({kept}), ╱ only in the one at hand "
-        "({now}).",
+        "In the figures ╳ goes in both ({both} parameters), ╲ only in the kept plan ({kept}), ╱ only in the one at "
+        "hand ({now}).",
         both=words.count(shared.both), kept=words.count(shared.first), now=words.count(shared.second),
     )  # fmt: skip
     return f'<div class="result">{words.heading(finding, how)}{_table(heads, rows)}</div>'

@@ -11,6 +11,7 @@ from ui import costs, figures, lines, measuring, words
 from ui.files import as_csv
 from ui.inputs import Dial
 from ui.measuring import Found
+from ui.texts import retell, say
 from ui.figure import figure as place
 from ui.scoreboard import download, suites, table
 from ui.workspace import Desk
@@ -88,28 +89,39 @@ class Replication:
 
 def _choices(complete: set[str]) -> list[tuple[str, str]]:
     """Title and where the paper has it, with a mark on those that are measured on this model."""
-    return [(f"{x.title} ({x.paper}){MEASURED if x.name in complete else ''}", x.name) for x in EXPERIMENTS.values()]
+    return [
+        (f"{say(x.title)} ({_where(x)}){MEASURED if x.name in complete else ''}", x.name) for x in EXPERIMENTS.values()
+    ]
+
+
+def _where(one: Experiment) -> str:
+    """Where the paper has it."""
+    return retell(one.paper)
 
 
 def _label(found: Found) -> str:
     if not found.missing:
-        return "All measured"
-    return "Run" if found.missing == found.total else f"Run the other {found.missing} of {found.total}"
+        return say("All measured")
+    if found.missing == found.total:
+        return say("Run")
+    return say("Run the other {missing} of {total}", missing=found.missing, total=found.total)
 
 
 def _status(one: Experiment, found: Found) -> str:
     if not found.missing:
-        return f"All {found.total} measurements are kept: nothing needs to be computed."
+        return say("All {total} measurements are kept: nothing needs to be computed.", total=found.total)
     here = found.total - found.missing
-    kept = f"{here} of {found.total} measurements are kept." if here else f"{found.total} measurements to make."
-    return f"{kept} What is done stays, whatever ends the run.{' Models are trained for it.' if one.trains else ''}"
+    said = "{here} of {total} measurements are kept." if here else "{total} measurements to make."
+    kept = say(said, here=here, total=found.total) + say(" What is done stays, whatever ends the run.")
+    return kept + (say(" Models are trained for it.") if one.trains else "")
 
 
 def _head(one: Experiment, found: Found, model: str) -> str:
-    where = f"{one.paper[:1].upper()}{one.paper[1:]}"
+    where = words.capital(_where(one))
     if found.table.empty:
-        return words.heading(one.title, f"{where}. Not run yet on {model}.")
-    return words.heading(costs.finding(one.name, found.table), f"{where}. {costs.READ[one.name]}")
+        return words.heading(say(one.title), say("{where}. Not run yet on {model}.", where=where, model=model))
+    read = say("{where}. {how}", where=where, how=say(costs.READ[one.name]))
+    return words.heading(costs.finding(one.name, found.table), read)
 
 
 def _figure(name: str, found: Found, printed: list):
@@ -126,14 +138,14 @@ def _figure(name: str, found: Found, printed: list):
 
 def _switch(one: Experiment, under: str) -> gr.Radio:
     """Whose lines can lie under ours; the paper prints the numbers of only some experiments."""
-    choices = [(x, y) for x, y in PAPERS if not y or lines.printed(one.name, y)]
+    choices = [(say(x), y) for x, y in PAPERS if not y or lines.printed(one.name, y)]
     return gr.Radio(choices, value=under, visible=len(choices) > 1)
 
 
 def _about_paper(one: Experiment, printed: list) -> str:
     """What is not to be trusted of the paper's numbers, or that it prints none."""
     none = one.name not in ALONE and not any(lines.printed(one.name, x) for x in lines.FAMILIES.values())
-    said = f'<p class="quiet">{costs.NUMBERLESS.format(one.paper)}</p>' if none else ""
+    said = f'<p class="quiet">{say(costs.NUMBERLESS, where=_where(one))}</p>' if none else ""
     return said + costs.contradictions(one.name, lines.suspicions(printed))
 
 
@@ -142,4 +154,4 @@ def _rows(name: str, found: Found) -> pd.DataFrame:
         return costs.shown(name, found.table)
     variants, records = measuring.said(found.results)
     told = [[x[0].question, x[0].truth, *(f"{'✓' if y.right else '✗'} {y.answer}" for y in x)] for x in zip(*records)]
-    return pd.DataFrame(told, columns=["question", "true answer", *variants])
+    return pd.DataFrame(told, columns=[say("question"), say("true answer"), *map(retell, variants)])

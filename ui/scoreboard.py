@@ -8,6 +8,7 @@ from ui.figure import figure
 from ui.files import as_csv
 from ui.inputs import Dial
 from ui.measuring import SUITES
+from ui.texts import retell, say
 from ui.workspace import Desk
 
 HOW_TO = {
@@ -21,11 +22,7 @@ class Scoreboard:
 
     def __init__(self):
         with gr.Column(elem_classes="slab"):
-            gr.HTML(
-                words.heading(
-                    "What do the models at hand score?", "All answer the same held-out questions, word for word."
-                )
-            )
+            head = gr.HTML()
             with gr.Row(equal_height=False, elem_classes="asking"):
                 self.suite = suites("suite")
                 self.per_task = Dial(
@@ -52,14 +49,17 @@ class Scoreboard:
         with gr.Accordion("The same as a table", open=False, visible=False, elem_id="scores-more") as more:
             rows = table("scores-table")
             csv = download("scores-csv")
-        self.outputs = [self.suite, self.per_task, self.score, said, cards, pair, scores_head, scores, kept_slab]
+        self.outputs = [head, self.suite, self.per_task, self.score, said, cards, pair, scores_head, scores, kept_slab]
         self.outputs += [kept_head, kept, more, rows, csv]
 
     def draw(self, desk: Desk) -> list:
         wish, found, todo = desk.measuring.wish, measuring.heard(desk), measuring.unheard(desk)
         button = gr.Button(_label(desk, todo), interactive=bool(todo) and not desk.busy)
         said = words.notice(desk.measuring.refusal, "error") or words.notice(_hint(desk, todo, bool(found)))
-        drawn = [wish.suite, wish.per_task, button, said]
+        asks = words.heading(
+            say("What do the models at hand score?"), say("All answer the same held-out questions, word for word.")
+        )
+        drawn = [asks, wish.suite, wish.per_task, button, said]
         if not found:
             nothing = ["", gr.Row(visible=False), "", None, gr.Column(visible=False), "", None]
             return [*drawn, *nothing, gr.Accordion(visible=False), None, gr.DownloadButton(visible=False)]
@@ -69,10 +69,10 @@ class Scoreboard:
             *drawn,
             heard.cards(found),
             gr.Row(visible=True),
-            words.heading(heard.finding(found), HOW_TO["scores"]),
+            words.heading(heard.finding(found), say(HOW_TO["scores"])),
             figures.scores(heard.rows(found)),
             gr.Column(visible=compared),
-            words.heading(heard.kept_finding(shares), HOW_TO["kept"]) if compared else "",
+            words.heading(heard.kept_finding(shares), say(HOW_TO["kept"])) if compared else "",
             figures.retained(shares) if compared else None,
             gr.Accordion(visible=True),
             rows,
@@ -107,16 +107,16 @@ def download(name: str) -> gr.DownloadButton:
 
 def _label(desk: Desk, todo: list) -> str:
     if not todo:
-        return "Scored"
+        return say("Scored")
     if len(todo) == 1:
-        return "Score the original" if todo[0].kind == "original" else f"Score the {todo[0].kind} one"
-    return f"Score {'all' if len(todo) == len(list(desk.variants)) else 'the other'} {len(todo)}"
+        return say("Score the original" if todo[0].kind == "original" else f"Score the {todo[0].kind} one")
+    return say("Score all {n}" if len(todo) == len(list(desk.variants)) else "Score the other {n}", n=len(todo))
 
 
 def _hint(desk: Desk, todo: list, some: bool) -> str:
     if desk.pruned is None:
-        return "Only the original is at hand: prune it first, to see what that costs."
+        return say("Only the original is at hand: prune it first, to see what that costs.")
     if some and todo:
-        names = " and ".join(f"“{x.title}”" for x in todo)
-        return f"{names} came later: score again to compare."
+        names = words.listed([f"“{retell(x.title)}”" for x in todo])
+        return say("{names} came later: score again to compare.", names=names)
     return ""

@@ -7,11 +7,13 @@ import gradio as gr
 from lvlm.errors import LVLMError
 from ui import links, replay, words
 from ui.links import KEYS
+from ui.texts import retell, say
 from ui.workspace import Desks
 
 __all__ = ["KEYS", "arrive", "build"]
 
-COPIED = "The link is copied: it opens this model with this plan{question}. {left_out}"
+COPIED = "The link is copied: it opens this model with this plan."
+COPIED_ALL = "The link is copied: it opens this model with this plan and question."
 WRITTEN = "The script does again what this session did: run it in the project's folder."
 
 
@@ -27,13 +29,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> gr.HTML:
     def link(key: str, question: str) -> tuple[str, str]:
         """The address of this model, plan and question, to be copied."""
         query, left_out = links.write(desks.at(key), question or "")
-        with_question = " and question" if "q=" in query else ""
-        return query, words.notice(COPIED.format(question=with_question, left_out=left_out).strip())
+        said = say(COPIED_ALL if "q=" in query else COPIED)
+        return query, words.notice(f"{said} {retell(left_out)}".strip())
 
     def write(key: str) -> tuple:
         """This session as a script."""
         try:
-            return str(replay.save(desks.at(key))), words.notice(WRITTEN)
+            return str(replay.save(desks.at(key))), words.notice(say(WRITTEN))
         except LVLMError as error:
             return None, words.notice(str(error), "error")
 

@@ -29,7 +29,7 @@ from ui import jobs
 from ui.healing import read
 from ui.measuring import store
 from ui.shelf import is_small
-from ui.texts import say
+from ui.texts import tell
 
 TRAINING_STEPS, QUESTIONS = 40, 4  # of a projector that is trained here; questions of each task
 LESSONS = 6  # samples that Taylor can be held against
@@ -76,9 +76,9 @@ class Teaching:
 def of(desk) -> Teaching:
     """The desk's tour; begins anew with another model. Raises LVLMError where it cannot be taken."""
     if desk.model is None or desk.scores is None:
-        raise LVLMError(say("loading"))
+        raise LVLMError(tell("loading"))
     if not is_small(desk.model):
-        raise LVLMError(say("large", name=desk.shared.name))
+        raise LVLMError(tell("large", name=desk.shared.name))
     digest = desk.model.digest()
     if desk.teaching.digest != digest:
         desk.teaching = Teaching(step=desk.teaching.step, digest=digest, version=desk.teaching.version + 1)

@@ -56,11 +56,15 @@ class _Plural(Formatter):
 _FORMAT = _Plural()
 
 
-def say(text: str, /, **fields: object) -> str:
-    """A text in the visitor's language with its fields put in. text: a key of the tour's, or English as in the tables;
-    what is in no table, such as a model's name, stays as it is."""
-    found = tour(spoken()).get(text) or (text if spoken() == "en" else labels().get(text, text))
+def say(english: str, /, **fields: object) -> str:
+    """A text in the visitor's language with its fields put in; what is in no table, such as a suite's name, stays."""
+    found = english if spoken() == "en" else labels().get(english, english)
     return _FORMAT.vformat(found, (), fields) if fields else found
+
+
+def tell(key: str, /, **fields: object) -> str:
+    """A sentence of the tour in the visitor's language with its fields put in."""
+    return _FORMAT.vformat(tour(spoken())[key], (), fields) if fields else tour(spoken())[key]
 
 
 _ENDS = re.compile(r"(; |(?<=[.!?]) (?=[A-Z0-9]))")  # between two sentences

@@ -9,6 +9,8 @@ import gradio as gr
 from evaluation.votes import Standing
 from ui import blind, words
 from ui.blind import SOURCES, Match
+from ui.heard import true
+from ui.texts import retell, say
 from ui.workspace import Desk
 
 VOTES = {"left": "A is better", "right": "B is better", "tie": "Equally good", "both-bad": "Both bad"}
@@ -25,7 +27,7 @@ class Voting:
         self.whose = whose
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300, elem_classes="slab"):
-                gr.HTML(words.heading("Which answer is better?", HOW_TO))
+                head = gr.HTML()
                 self.who = gr.CheckboxGroup([], label="Who takes part", elem_id="voters")
                 self.source = gr.Radio(
                     [(y, x) for x, y in SOURCES.items()], value="drawn", label="Questions about", elem_id="vote-source"
@@ -49,7 +51,18 @@ class Voting:
                     }
                 score = gr.HTML(elem_id="vote-score")
         self.settings = [self.source, self.question, self.who]
-        self.outputs = [self.who, self.source, self.question, said, self.next, image, told, *self.votes.values(), score]
+        self.outputs = [
+            head,
+            self.who,
+            self.source,
+            self.question,
+            said,
+            self.next,
+            image,
+            told,
+            *self.votes.values(),
+            score,
+        ]
 
     def draw(self, desk: Desk) -> list:
         now, there = desk.keeping.blind, list(desk.variants)
@@ -57,7 +70,8 @@ class Voting:
         can = len(taking) > 1
         open_vote = match is not None and match.vote is None
         return [
-            gr.CheckboxGroup([(x.title, x.id) for x in there], value=[x.id for x in taking]),
+            words.heading(say("Which answer is better?"), say(HOW_TO)),
+            gr.CheckboxGroup([(retell(x.title), x.id) for x in there], value=[x.id for x in taking]),
             now.source,
             gr.Textbox(value=now.question, visible=now.source == "own"),
             words.notice("" if can else _too_few(len(there))),
@@ -70,57 +84,64 @@ class Voting:
 
 
 def _too_few(there: int) -> str:
-    return "A vote needs two models: prune first." if there < 2 else "Two models must take part: please tick another."
+    return say(
+        "A vote needs two models: prune first." if there < 2 else "Two models must take part: please tick another."
+    )
 
 
 def _match(match: Match | None, alike: int) -> str:
     """The question and both answers; names only after the vote."""
     if match is None:
-        return '<p class="quiet">Press Next pair: a question and two answers appear here.</p>'
+        return f'<p class="quiet">{say("Press Next pair: a question and two answers appear here.")}</p>'
     voted, sides = match.vote is not None, []
     for letter, answer, who in zip("AB", match.answers, match.contenders, strict=True):
-        name = words.chip(who.kind, f"{letter}: {who.title}") if voted else f"<b>{letter}</b>"
+        name = words.chip(who.kind, f"{letter}: {retell(who.title)}") if voted else f"<b>{letter}</b>"
         colour = f" said-{who.kind}" if voted else " said-hidden"
-        sides.append(f'<div class="said{colour}">{name}<p>{words.escape(answer) or "<em>nothing</em>"}</p></div>')
-    truth = f"<p>True: <b>{words.escape(match.truth)}</b></p>" if voted and match.truth else ""
-    skipped = f"<p class='quiet'>{alike} question{'s' * (alike > 1)} answered alike, skipped.</p>" if alike else ""
+        text = words.escape(answer) or f"<em>{say('nothing')}</em>"
+        sides.append(f'<div class="said{colour}">{name}<p>{text}</p></div>')
+    truth = true(match.truth, "") if voted and match.truth else ""
+    skipped = say("{n} {n:question|questions} answered alike, skipped.", n=alike)
+    skipped = f"<p class='quiet'>{skipped}</p>" if alike else ""
     return f'<div class="record"><h3>{words.escape(match.question)}</h3>{truth}{"".join(sides)}{skipped}</div>'
 
 
 def finding(standings: list[Standing]) -> str:
     """What the votes say, in one sentence."""
     if not standings:
-        return "No votes yet"
+        return say("No votes yet")
     first, *others = standings
     worst = min(others, key=lambda x: x.chance)
+    best, least = retell(first.contender.title), retell(worst.contender.title)
     if worst.high < 0.5:
-        return f"{first.contender.title} is preferred to {worst.contender.title} beyond chance"
+        return say("{one} is preferred to {other} beyond chance", one=best, other=least)
     if worst.low > 0.5:
-        return f"{worst.contender.title} is preferred to {first.contender.title} beyond chance"
-    return "No preference that could not be chance, so far"
+        return say("{one} is preferred to {other} beyond chance", one=least, other=best)
+    return say("No preference that could not be chance, so far")
 
 
 def _score(standings: list[Standing]) -> str:
     if not standings:
         return ""
-    of = "preferred to the other" if len(standings) == 2 else f"preferred to {standings[0].contender.title}"
+    two, first = len(standings) == 2, retell(standings[0].contender.title)
+    of = say("preferred to the other") if two else say("preferred to {title}", title=first)
+    heads = "".join(f"<th>{words.escape(x)}</th>" for x in ("", of, *map(say, ("won", "lost", "equal", "both bad"))))
     body = "".join(_row(x) for x in standings)
     total = sum(x.votes for x in standings) // 2
-    method = "Wilson's" if len(standings) == 2 else "Bradley–Terry's"
+    votes = say("{n} {n:vote|votes}; equal and both bad count half.", n=total)
+    method = "Wilson's" if two else "Bradley–Terry's"
+    how = say(f"In brackets and as a bar: {method} 95% interval.")
     return (
-        f'<div class="result"><p class="done">{words.escape(finding(standings))}</p><table><thead><tr><th></th>'
-        f"<th>{words.escape(of)}</th><th>won</th><th>lost</th><th>equal</th><th>both bad</th></tr></thead>"
-        f"<tbody>{body}</tbody></table><p class='quiet'>{total} vote{'s' * (total != 1)}; equal and both bad count "
-        f"half. In brackets and as a bar: {method} 95% interval.</p></div>"
+        f'<div class="result"><p class="done">{words.escape(finding(standings))}</p><table><thead><tr>{heads}</tr>'
+        f"</thead><tbody>{body}</tbody></table><p class='quiet'>{votes} {how}</p></div>"
     )
 
 
 def _row(x: Standing) -> str:
-    chance = "the reference"
+    chance = say("the reference")
     if x.low is not None:
         chance = (
-            f"{100 * x.chance:.0f}% ({100 * x.low:.0f} to {100 * x.high:.0f})"
-            f'<div class="span"><i style="left:{100 * x.low:.1f}%;width:{100 * (x.high - x.low):.1f}%"></i>'
+            say("{chance:.0f}% ({low:.0f} to {high:.0f})", chance=100 * x.chance, low=100 * x.low, high=100 * x.high)
+            + f'<div class="span"><i style="left:{100 * x.low:.1f}%;width:{100 * (x.high - x.low):.1f}%"></i>'
             f'<b style="left:{100 * x.chance:.1f}%"></b></div>'
         )
     return (

@@ -8,7 +8,7 @@ from lvlm.errors import BadPlan
 from ui import teaching, words
 from ui.inputs import Dial
 from ui.part import Start
-from ui.texts import say
+from ui.texts import tell
 from ui.tour import pictures
 from ui.tour.stop import Stop, explained, figure, heading, layer, picture, speaking, tried, whole
 from ui.workspace import Desk, Desks
@@ -37,7 +37,7 @@ def _place(desk: Desk, kind: str, index, number) -> tuple[int, int, Dial]:
 
 
 def _named(desk: Desk, kind: str, number: int) -> str:
-    return say("head" if kind == "heads" else "neuron", number=number)
+    return tell("head" if kind == "heads" else "neuron", number=number)
 
 
 def _layers(desk: Desk) -> list:

@@ -41,9 +41,9 @@ class Stop:
 
 
 def speaking(desk: Desk) -> Callable[..., str]:
-    """`say` in the desk's language."""
+    """`tell` in the desk's language."""
     texts.speak(desk.language)
-    return texts.say
+    return texts.tell
 
 
 def heading(found: str, read: str, desk: Desk) -> str:
