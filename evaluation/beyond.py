@@ -56,7 +56,7 @@ def won_back(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _judged(table: pd.DataFrame, method: str, ratio: float) -> dict:
     kept = {
-        way: _kept(table, choice=choice, repair=repair, ratio=ratio, method="both" if choice == "search" else method)
+        way: _kept(table, chosen=choice, repair=repair, ratio=ratio, method="both" if choice == "search" else method)
         for way, (choice, repair) in WAYS.items()
     }
     others = {way: x for way, x in kept.items() if way != "published" and x == x}

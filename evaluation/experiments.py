@@ -190,7 +190,7 @@ EXPERIMENTS = {
         Experiment("healing", "How far longer training heals", "the bars of docs/recovery.md", _healing,
                    ("method", "fraction", "ratio"), trains=True),
         Experiment("beyond", "Beyond the paper: better choices, and repair without training", "not in the paper",
-                   _beyond, ("method", "choice", "repair", "ratio")),
+                   _beyond, ("method", "chosen", "repair", "ratio")),
         Experiment("repaired", "Healing on top of repair", "not in the paper", _repaired,
                    ("repair", "planned", "ratio"), trains=True),
     )

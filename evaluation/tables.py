@@ -59,7 +59,7 @@ def _what(cell: Cell) -> dict:
     variant, recipe = cell.variant, cell.variant.recipe
     about = {"model": variant.model, "method": variant.method, "ratio": variant.ratio, "seed": variant.seed}
     about |= {"suite": cell.suite, "calibration": variant.calibration, "images": cell.images, "int8": cell.int8}
-    about |= {"choice": variant.choice, "repair": variant.repair > 0}
+    about |= {"chosen": variant.choice, "repair": variant.repair > 0}  # a task is called "choice"
     if recipe is None:
         return about | {"train": "none", "losses": "none", "fraction": 0.0, "planned": 0}
     return about | {

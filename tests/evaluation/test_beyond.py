@@ -6,6 +6,7 @@ import pytest
 from evaluation.beyond import healed, reached, seconds, won_back
 from evaluation.choices import CHOICES, Ground
 from evaluation.experiments import EXPERIMENTS, Grid
+from evaluation.suites import NINE
 from pruning import calibrate
 from scripts.results import beyond_table, repaired_table
 from tests import tiny
@@ -13,10 +14,10 @@ from tests import tiny
 
 def ways(**kept):
     """A table of `beyond` at 30%: dense, and ways named method_choice or method_choice_repair."""
-    rows = [{"method": "dense", "choice": "published", "repair": False, "ratio": 0.0, "AVG-%": 100.0}]
+    rows = [{"method": "dense", "chosen": "published", "repair": False, "ratio": 0.0, "AVG-%": 100.0}]
     for name, percent in kept.items():
         method, choice, *repair = name.split("_")
-        rows.append({"method": method, "choice": choice, "repair": bool(repair), "ratio": 0.3, "AVG-%": percent})
+        rows.append({"method": method, "chosen": choice, "repair": bool(repair), "ratio": 0.3, "AVG-%": percent})
     return pd.DataFrame(rows).assign(seeds=3, **{"repair s": 7.0})
 
 
@@ -77,3 +78,9 @@ def test_every_way_of_the_table_is_measured():
         *((m, "published", r) for m in ("widthwise", "layerwise") for r in (False, True)),
         ("widthwise", "global", False), ("widthwise", "global", True), ("both", "search", True),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_column_is_called_as_a_task(name):
+    """A row holds the scores of its tasks beside what tells it apart: neither takes the other's place."""
+    assert not set(EXPERIMENTS[name].columns) & {x.name for x in NINE}
