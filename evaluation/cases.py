@@ -43,8 +43,8 @@ class BadCase(LVLMError):
 
 @dataclass(frozen=True)
 class Said:
-    """One variant's answer, and how that variant comes from the original: cut by the plan, then healed by the recipe,
-    then in 8 bits, as far as each is there.
+    """One variant's answer, and how that variant comes from the original: cut by the plan, repaired on so many samples,
+    then healed by the recipe, then in 8 bits, as far as each is there.
 
     ratio: of the language backbone, what is gone, 0…1. weights: digest of healed weights, which training on another
     machine may not give again bit for bit; plans and 8 bits do. probability: of the true answer, where that is known.
@@ -59,6 +59,7 @@ class Said:
     plan: str | None = None  # Plan.to_json()
     recipe: dict | None = None  # Recipe.recorded()
     int8: bool = False
+    repair: int = 0
     weights: str | None = None
     probability: float | None = None
     divergence: dict | None = None
@@ -70,8 +71,8 @@ class Said:
         if self.plan:
             plan = json.loads(self.plan)
             stays = [plan["heads"], plan["neurons"]]
-        about = json.dumps([stays, self.recipe, self.weights, self.int8], sort_keys=True)
-        return hashlib.sha256(about.encode()).hexdigest()[:12]
+        about = [stays, self.recipe, self.weights, self.int8, *([self.repair] if self.repair else [])]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from .calibration import CalibrationSettings, calibrate
 from .checkpoint import loads_in_transformers, pack, save
 from .compensation import Repair
 from .cost import Cost, Workload, measure
+from .likeness import Gain, gain, likeness
 from .masking import masked
 from .pace import Pace, time_layers
 from .plan import Costs, Plan, make_plan, published_plan
@@ -23,6 +24,7 @@ __all__ = [
     "Costs",
     "Facts",
     "Forecast",
+    "Gain",
     "Importance",
     "Overlap",
     "Pace",
@@ -37,6 +39,8 @@ __all__ = [
     "facts",
     "fit",
     "forecast",
+    "gain",
+    "likeness",
     "loads_in_transformers",
     "make_plan",
     "masked",

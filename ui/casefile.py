@@ -37,6 +37,7 @@ def said(variant: Variant, answer: str, **more) -> Said:
         plan=variant.plan.to_json() if variant.plan else None,
         recipe=variant.recipe.recorded() if variant.recipe else None,
         int8=variant.kind == "int8",
+        repair=variant.repair,
         weights=healed.model.digest() if healed else None,
         **more,
     )

@@ -47,6 +47,7 @@ class Desk:
     protect_first: int = 0
     protect_last: int = 0
     plan: object = None
+    repair: bool = False  # whether pruning goes on to refit what stays
     refusal: str = ""  # why the last wish could not be planned
     notice: str = ""  # the last thing that went wrong in a job
     variants: Variants = field(default_factory=Variants)

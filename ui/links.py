@@ -1,5 +1,5 @@
 """A link that restores a model, a plan and a question. Writing one of a desk, reading one, and following it on a desk:
-`?model=…&method=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&scene=…&q=…`. Knows nothing of Gradio.
+`?model=…&method=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&repair=1&scene=…&q=…`. Knows nothing of Gradio.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from pruning.plan import METHODS
 from ui import pictures
 from ui.workspace import DEFAULT_SAMPLES, MOST_RATIO, MOST_SAMPLES
 
-KEYS = ("model", "method", "ratio", "protect", "pin", "out", "samples", "scene", "q")
+KEYS = ("model", "method", "ratio", "protect", "pin", "out", "samples", "repair", "scene", "q")
 OWN_PICTURE = "Your own picture cannot be in a link: it opens without one."
 OWN_MODEL = "A model from outside the catalogue cannot be in a link: it opens with the model that the app starts with."
 
@@ -34,6 +34,7 @@ class Link:
     pinned: tuple[Unit, ...] = ()
     forced: tuple[Unit, ...] = ()
     samples: int = DEFAULT_SAMPLES
+    repair: bool = False
     scene: str | None = None
     question: str | None = None
 
@@ -56,6 +57,7 @@ def read(query: Mapping[str, str], loaded: tuple[str, ...] = ()) -> Link | None:
             _units(said.get("pin", "")),
             _units(said.get("out", "")),
             int(_number("samples", said.get("samples", str(DEFAULT_SAMPLES)), MOST_SAMPLES, least=1)),
+            _one_of("repair", said.get("repair"), ("0", "1")) == "1",
             _one_of("scene", said.get("scene"), pictures.titles()),
             None if "q" not in said else check_question(said["q"]),
         )
@@ -82,6 +84,8 @@ def write(desk, question: str) -> tuple[str, str]:
             said[key] = ",".join(map(str, units))
     if desk.samples != DEFAULT_SAMPLES:
         said["samples"] = desk.samples
+    if desk.repair:
+        said["repair"] = 1
     scene = pictures.name_of(desk.image)
     if scene is not None:
         said["scene"] = scene
@@ -110,7 +114,7 @@ def follow(desk, link: Link, usual: str) -> None:
 def _plan(desk, link: Link) -> None:
     if not link.plans:
         return
-    desk.picking.budget = None
+    desk.picking.budget, desk.repair = None, link.repair
     desk.picking.pinned, desk.picking.forced = link.pinned, link.forced
     ratio = desk.ratio if link.ratio is None else link.ratio
     desk.wish(link.method or desk.method, ratio, *link.protect)

@@ -12,38 +12,64 @@ from pathlib import Path
 from lvlm.disk import workplace
 from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Report
-from pruning import measure, pack, prune, quantize
+from pruning import Repair, gain, measure, pack, prune, quantize
 from recovery import RecoveryDiverged
+from samples import load_samples
 from ui import jobs, runs
 from ui.healing import ASKED_OF, in_words
 from ui.measuring import ask
 from ui.runs import Run
-from ui.variants import ORIGINAL, Variant
+from ui.variants import MOST_PANES, ORIGINAL, Variant
 from ui.words import percent
+
+REPAIRED_ON, COMPARED_ON = 64, 24  # samples: that a repair is fitted to, and that its gain is told on
 
 
 def cut(desk) -> jobs.Job | None:
-    """Carry out the plan and measure both models; a variant that was cut by the same plan comes to the front.
-    Raises LVLMError before there is a plan."""
-    model, plan = desk.model, _planned(desk.plan)
+    """Carry out the plan, measure both models, and repair what stays if that is wished; a variant that was made so
+    comes to the front. Raises LVLMError before there is a plan."""
+    model, plan, repair = desk.model, _planned(desk.plan), REPAIRED_ON * desk.repair
     desk.check_free()
-    if (known := cut_by(desk, plan)) is not None:
-        desk.variants.put(known)
+    if (known := cut_by(desk, plan, repair)) is not None:
+        _show(desk, known)
         return None
-    return desk.start(
-        "Prune and measure", lambda report: _cut(model, plan, report), lambda made: _put_cut(desk, plan, made)
+    plain = cut_by(desk, plan)
+
+    def work(report: Report) -> tuple:
+        made = None if plain else _cut(model, plan, report)
+        return made, _repaired(model, plan, plain.model if plain else made[0], repair, report) if repair else None
+
+    def done(result: tuple) -> None:
+        made, fixed = result
+        if made is None and desk.variants.get(plain.id) is not plain:
+            return  # dropped meanwhile, and what would come of it, too
+        _put_repaired(desk, plain or _put_cut(desk, plan, made), repair, fixed)
+
+    return desk.start("Prune, repair and measure" if repair else "Prune and measure", work, done)
+
+
+def cut_by(desk, plan, repair: int = 0) -> Variant | None:
+    """The variant that this plan made, repaired on so many samples."""
+    wanted = plan.to_json()
+    cuts = (x for x in desk.variants if x.kind == "pruned" and x.repair == repair)
+    return next((x for x in cuts if x.plan.to_json() == wanted), None)
+
+
+def cut_by_plan(desk, plan, report: Report, repair: int = 0) -> Variant:
+    """The variant that this plan made, cut and measured now where there is none; for work that holds the machine."""
+    if (known := cut_by(desk, plan, repair)) is not None:
+        return known
+    plain = cut_by(desk, plan) or _put_cut(desk, plan, _cut(desk.model, plan, report))
+    return _put_repaired(
+        desk, plain, repair, _repaired(desk.model, plan, plain.model, repair, report) if repair else None
     )
 
 
-def cut_by(desk, plan) -> Variant | None:
-    """The variant that this plan made."""
-    wanted = plan.to_json()
-    return next((x for x in desk.variants if x.kind == "pruned" and x.plan.to_json() == wanted), None)
-
-
-def cut_by_plan(desk, plan, report: Report) -> Variant:
-    """The variant that this plan made, cut and measured now where there is none; for work that holds the machine."""
-    return cut_by(desk, plan) or _put_cut(desk, plan, _cut(desk.model, plan, report))
+def cut_from(original, plan, repair: int, report: Report):
+    """The original, cut by the plan and repaired on so many samples; with as many threads the same to the bit."""
+    if not repair:
+        return prune(original, plan)
+    return prune(original, plan, Repair(), load_samples("scenes", n=repair), report)
 
 
 def _planned(plan):
@@ -55,7 +81,7 @@ def _planned(plan):
 def _cut(model, plan, report: Report) -> tuple:
     """The pruned model, seconds that the cut took, and both models' costs."""
     began = time.perf_counter()
-    pruned = prune(model, plan)
+    pruned = cut_from(model, plan, 0, report)
     seconds = time.perf_counter() - began
     return pruned, seconds, measure(model, report=report), measure(pruned, report=report)
 
@@ -70,6 +96,37 @@ def _put_cut(desk, plan, made: tuple) -> Variant:
     desk.variants.put(found)
     gc.collect()
     return found
+
+
+def _repaired(model, plan, plain, repair: int, report: Report) -> tuple:
+    """The repaired model, seconds that this took, and what it gains on samples it was fitted to and on fresh ones."""
+    began = time.perf_counter()
+    fixed = cut_from(model, plan, repair, report)
+    seconds = time.perf_counter() - began
+    fitted, fresh = (load_samples("scenes", split=x, n=COMPARED_ON) for x in ("train", "test"))
+    return fixed, seconds, gain(model, plain, fixed, fitted, fresh, report)
+
+
+def _put_repaired(desk, plain: Variant, repair: int, made: tuple | None) -> Variant:
+    """Beside the plain cut, so that both answer; the plain one itself where nothing was repaired."""
+    if made is None:
+        return plain
+    model, seconds, gained = made
+    title, id = f"Repaired {percent(plain.plan.achieved)} {plain.plan.method}", desk.variants.new_id("pruned")
+    return _show(
+        desk,
+        Variant(id, "pruned", title, model, plain, repair=repair, gain=gained, cost=plain.cost, seconds=seconds),
+    )
+
+
+def _show(desk, variant: Variant) -> Variant:
+    """Put it among the variants and in a pane; a repaired one beside what it was before."""
+    panes = desk.variants.panes
+    desk.variants.put(variant)
+    if variant.gain is not None:
+        before = [x for x in panes if x not in (variant.id, variant.parent.id)]
+        desk.variants.show([*before[: MOST_PANES - 2], variant.parent.id, variant.id])
+    return variant
 
 
 def small(desk, id: str) -> jobs.Job | None:
@@ -139,8 +196,8 @@ def heal(desk, run: Run | None = None) -> jobs.Job:
     recipe = run.recipe if run else wish.recipe(model, plan)
 
     def work(report: Report) -> None:
-        pruned = chosen or cut_by_plan(desk, plan, report)
-        at = run or Run.begin(model.digest(), plan, recipe, wish.data)
+        pruned = chosen or cut_by_plan(desk, plan, report, run.repair if run else REPAIRED_ON * desk.repair)
+        at = run or Run.begin(model.digest(), plan, recipe, wish.data, pruned.repair)
         try:
             with at.held():
                 _train(desk, at, pruned, report)
@@ -170,9 +227,7 @@ def _train(desk, run: Run, pruned: Variant, report: Report) -> None:
         made, diverged = error.best, error
     seconds = time.perf_counter() - began
     title, id = f"Recovered: {in_words(run.recipe)}", desk.variants.new_id("recovered")
-    desk.variants.put(
-        Variant(id, "recovered", title, made, pruned, recipe=run.recipe, data=run.data, seconds=seconds)
-    )
+    desk.variants.put(Variant(id, "recovered", title, made, pruned, recipe=run.recipe, data=run.data, seconds=seconds))
     if diverged:
         raise diverged
 

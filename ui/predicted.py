@@ -88,7 +88,7 @@ def result(pruned, foretold: Forecast | None) -> str:
     """What pruning did, as measured: a table of original against pruned. foretold: of the plan that made it."""
     if pruned is None or pruned.cost is None:
         return ""
-    before, after = pruned.parent.cost, pruned.cost
+    before, after = pruned.origin.cost, pruned.cost
     rows = [
         ("Parameters", words.count, before.parameters.total, after.parameters.total),
         ("of which language model", words.count, before.parameters.decoder, after.parameters.decoder),
@@ -105,10 +105,26 @@ def result(pruned, foretold: Forecast | None) -> str:
     done = say(
         "Pruned {share} {method} in {time}; the original is untouched.",
         share=words.percent(pruned.plan.achieved), method=retell(pruned.plan.method),
-        time=words.duration(pruned.seconds),
+        time=words.duration(pruned.parent.seconds if pruned.gain else pruned.seconds),
     )  # fmt: skip
     heads = words.chip("original", "Original"), words.chip("pruned", "Pruned")
-    return f'<div class="result"><p class="done">{done}</p>{_table(heads, rows)}</div>'
+    return f'<div class="result"><p class="done">{done}</p>{_repair(pruned)}{_table(heads, rows)}</div>'
+
+
+def _repair(pruned) -> str:
+    """What a repair took and gained, on the samples that it was fitted to and on others."""
+    if pruned.gain is None:
+        return ""
+    (was, now), (fresh_was, fresh_now) = pruned.gain.fitted, pruned.gain.fresh
+    shares = {"was": was, "now": now, "fresh_was": fresh_was, "fresh_now": fresh_now}
+    told = say(
+        "Repaired in {time} on {samples} samples, without training. Of the words that the original says next, the "
+        "pruned model says <b>{fresh_was} → {fresh_now}</b> on pictures it never saw, and {was} → {now} on those it "
+        "was fitted to. Chat asks all three: the original, before the repair, and after.",
+        time=words.duration(pruned.seconds), samples=pruned.repair,
+        **{name: words.percent(round(x, 3)) for name, x in shares.items()},
+    )  # fmt: skip
+    return f'<p class="done">{told}</p>'
 
 
 def _table(heads: tuple[str, str], rows: list[tuple]) -> str:

@@ -17,6 +17,7 @@ from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
 METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
 WAITING = "Prune (waiting for the scores)"
+REPAIR = "Refits what is left so that it does the work of what goes: seconds, no training"
 HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
     "heads": "How much each attention head matters to the answers, against its layer's mean. Crossed-out heads go.",
@@ -73,6 +74,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
                         info="Pictures with questions and answers that importance is judged on",
                     )
                     calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
+                repair = gr.Checkbox(False, label="Repair what stays", info=REPAIR, elem_id="repair")
                 prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
             said = gr.HTML(elem_id="said")
         with gr.Column(scale=7, min_width=320):
@@ -143,6 +145,14 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         budget_unit, [desk_key, unit], most, queue=False, show_progress="hidden", api_visibility="private"
     )  # fmt: skip
 
+    def wish_repair(key: str, repair: bool):
+        """Whether pruning goes on to refit what stays."""
+        desk = desks.at(key)
+        desk.repair = bool(repair)
+        return draw_plan(desk)[2]
+
+    repair.input(wish_repair, [desk_key, repair], prune, api_visibility="private", **moving)
+
     def start_fitting(key: str, unit: str, most: float):
         """Find the least share whose model fits a budget, in the unit that the label names (MiB, M, GFLOPs, ms)."""
         desk = desks.at(key)
@@ -167,6 +177,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
             desk.protect_first,
             desk.protect_last,
             desk.samples,
+            desk.repair,
             gr.Button(interactive=desk.scores is not None),
             here.typed,
             gr.Number(label=_at_most(desk), **typed),
@@ -181,7 +192,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         Start(prune.click, start_pruning),
         Start(fit.click, start_fitting, [unit, most]),
     ]
-    shown = [method, first, last, samples, calibrate, unit, most, fit, result, to_chat, *drawn]
+    shown = [method, first, last, samples, repair, calibrate, unit, most, fit, result, to_chat, *drawn]
     return Part(shown, draw, starts), to_chat, *studio.asking(desks)
 
 
@@ -216,7 +227,8 @@ def draw_plan(desk: Desk) -> list:
     marks = plots.Marks(here.pinned, here.forced, here.unit)
     label = say("Prune nothing (a plain copy)")
     if plan.achieved:
-        label = say("Prune {share} {method}", share=words.percent(plan.achieved), method=retell(plan.method))
+        wished = "Prune {share} {method} and repair" if desk.repair else "Prune {share} {method}"
+        label = say(wished, share=words.percent(plan.achieved), method=retell(plan.method))
     return [
         predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), here.budget),
         words.notice(desk.refusal, "error") or words.notice(plan.explain()),

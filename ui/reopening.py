@@ -112,7 +112,9 @@ def _remade(desk, said: Said, report: Report) -> tuple:
     if said.recipe is not None:
         desk.healing.own = Recipe.from_dict(said.recipe)
         if said.plan is not None:
-            desk.healing.of = making.cut_by_plan(desk, Plan.from_json(said.plan), report).id
+            desk.healing.of = making.cut_by_plan(desk, Plan.from_json(said.plan), report, said.repair).id
         return None, NOT_TRAINED
-    base = making.cut_by_plan(desk, Plan.from_json(said.plan), report) if said.plan else desk.variants.get(ORIGINAL)
+    base = desk.variants.get(ORIGINAL)
+    if said.plan:
+        base = making.cut_by_plan(desk, Plan.from_json(said.plan), report, said.repair)
     return (making.stored_small(desk, base) if said.int8 else base), ""

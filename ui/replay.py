@@ -112,8 +112,14 @@ def _make(desk, variant: Variant, out: _Writer) -> None:
     out.body.append(f"\n# {' '.join(variant.title.split())}")
     if variant.kind == "pruned":
         out.uses("pruning", "prune")
-        _plan(desk, f"plan_of_{name}", variant.plan, out)
-        out.body.append(f"{name} = prune({parent}, plan_of_{name})")
+        if variant.repair:  # fitted to what the original computes, by the plan of the cut that it is made of
+            out.uses("pruning", "Repair")
+            out.uses("samples", "load_samples")
+            lessons = f'load_samples("scenes", n={variant.repair})'
+            out.body.append(f"{name} = prune(original, plan_of_{parent}, Repair(), {lessons})")
+        else:
+            _plan(desk, f"plan_of_{name}", variant.plan, out)
+            out.body.append(f"{name} = prune({parent}, plan_of_{name})")
     elif variant.kind == "int8":
         out.uses("pruning", "quantize")
         out.body.append(f'{name} = quantize({parent}, "int8")')

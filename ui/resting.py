@@ -9,9 +9,10 @@ from pathlib import Path
 
 from lvlm import load
 from lvlm.disk import workplace
-from lvlm.events import Progress, Report
-from pruning import prune, quantize, save
+from lvlm.events import Progress, Report, silent
+from pruning import quantize, save
 from ui import jobs
+from ui.making import cut_from
 from ui.variants import Variant, Variants
 
 
@@ -81,4 +82,4 @@ def _again(variant: Variant, rest: Rest, made: dict, original):
         return load(rest.folders[variant.id])
     if variant.kind == "int8":
         return quantize(made[variant.parent], "int8")
-    return prune(made[variant.parent], variant.plan)
+    return cut_from(original, variant.plan, variant.repair, silent)

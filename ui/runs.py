@@ -40,16 +40,18 @@ class Run:
     plan: Plan
     recipe: Recipe
     data: str
+    repair: int = 0  # samples that what was cut was refitted on first
 
     @classmethod
-    def begin(cls, digest: str, plan: Plan, recipe: Recipe, data: str) -> "Run":
+    def begin(cls, digest: str, plan: Plan, recipe: Recipe, data: str, repair: int = 0) -> "Run":
         """A new one in a folder of its own. Raises NotWritten."""
         folder = home() / uuid.uuid4().hex[:12]
         about = {"digest": digest, "plan": plan.to_json(), "recipe": recipe.recorded(), "data": data}
+        about["repair"] = repair
         with whole(folder, "The healing run", "set XDG_CACHE_HOME to another folder") as part:
             part.mkdir()
             (part / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        return cls(folder, digest, plan, recipe, data)
+        return cls(folder, digest, plan, recipe, data, repair)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -108,7 +110,7 @@ def _read(folder: Path) -> Run | None:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         plan, recipe = Plan.from_json(about["plan"]), Recipe.from_dict(about["recipe"])
-        return Run(folder, about["digest"], plan, recipe, about["data"])
+        return Run(folder, about["digest"], plan, recipe, about["data"], about.get("repair", 0))
     except (OSError, ValueError, KeyError, TypeError, LVLMError) as error:
         log.warning("%s holds no healing run that can be read: %s", folder, error)
         return None

@@ -1,5 +1,7 @@
 """What lies on a desk as plain data, for callers of the API: dicts, lists, numbers, text. Knows nothing of Gradio."""
 
+from dataclasses import asdict
+
 from lvlm.catalogue import catalogue
 from ui import hunting, looking
 from ui.measuring import heard
@@ -76,6 +78,8 @@ def variant(found) -> dict:
         "parameters": found.model.parameters().total,
         "bytes": found.model.bytes(),
         "achieved": found.plan.achieved if found.plan else 0.0,
+        "repaired_on": found.repair,
+        "gain": asdict(found.gain) if found.gain else None,
         "recipe": found.recipe.recorded() if found.recipe else None,
     }
 

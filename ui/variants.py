@@ -24,6 +24,8 @@ class Variant:
     model: object  # LVLM
     parent: "Variant | None" = None
     plan: object = None  # what was cut; None of the original
+    repair: int = 0  # samples that what stays was refitted on; 0: it was not
+    gain: object = None  # what that gained, see pruning.Gain
     recipe: object = None  # how it was healed
     data: str = ""  # what that learnt from
     measured: dict[tuple[str, int], object] = field(default_factory=dict)  # (suite, questions a task) → Report
@@ -34,12 +36,18 @@ class Variant:
     def __post_init__(self):
         if self.parent is not None:
             self.plan = self.plan or self.parent.plan
+            self.repair = self.repair or self.parent.repair
             self.recipe = self.recipe or self.parent.recipe
 
     @property
     def depth(self) -> int:
         """Steps from the original."""
         return 0 if self.parent is None else 1 + self.parent.depth
+
+    @property
+    def origin(self) -> "Variant":
+        """What nothing was done to."""
+        return self if self.parent is None else self.parent.origin
 
     def comes_from(self, other: "Variant") -> bool:
         return self is other or (self.parent is not None and self.parent.comes_from(other))

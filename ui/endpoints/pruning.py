@@ -83,15 +83,17 @@ def endpoints(desks: Desks) -> list[Callable]:
         await ended(picking.try_out(desk, picking.PLAN, question))
         return told.exchange(desk.picking.trial.exchange)
 
-    async def prune(workspace: str) -> dict:
+    async def prune(workspace: str, repair: bool = False) -> dict:
         """Carry out the plan: a smaller model beside the original, which stays as it is.
 
         Args:
             workspace: the name that open_workspace gave
+            repair: also refit what stays to what the original computes, in seconds and without training
         Returns:
-            variant: the pruned model
+            variant: the pruned model; repaired, with its gain: how often it says the original's word, before and after
         """
         desk = await at(desks, workspace)
+        desk.repair = bool(repair)
         await ended(desk.prune())
         return told.variant(desk.pruned)
 
