@@ -2,12 +2,19 @@
 
 import argparse
 import os
+import signal
+import tempfile
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Prune a vision-language model and talk to both, in a browser.")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default 7860)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, for this machine's own names only)")
+    parser.add_argument(
+        "--auth",
+        metavar="WHO",
+        help="who may enter: user:password, or @FILE with such lines, which keeps them out of the list of processes",
+    )
     parser.add_argument("--model", default="pocket-llava", help="catalogue name, hub id or folder to open with")
     parser.add_argument(
         "--memory",
@@ -22,10 +29,22 @@ def main() -> None:
     if choice.memory is not None and choice.memory <= 0:
         parser.error("--memory is how many GiB all models may take together: please give more than 0")
 
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-    from ui.page import build_app, launch
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, with nothing left behind
+    with tempfile.TemporaryDirectory(prefix="prunoscope-served-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
+        os.environ["GRADIO_TEMP_DIR"] = folder  # what is handed in and out: nobody else's, and gone with this process
+        from lvlm.errors import LVLMError
+        from ui.page import build_app
+        from ui.serving import OPEN, accounts, is_open, launch
 
-    launch(build_app(choice.model, memory_gib=choice.memory, one_user=choice.one_user), choice.port, choice.host)
+        try:
+            auth = accounts(choice.auth) if choice.auth else None
+        except LVLMError as error:
+            parser.error(str(error))
+        if is_open(choice.host) and not auth:
+            print(OPEN.format(host=choice.host, port=choice.port))
+        app = build_app(choice.model, memory_gib=choice.memory, one_user=choice.one_user)
+        launch(app, choice.port, choice.host, auth)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,8 @@ A caller works in a workspace of its own, which `open_workspace` names; nobody g
 was given is refused, so that two callers never share by accident. The page's own events are left out.
 """
 
-import functools
-import inspect
-from collections.abc import Callable
-
 import gradio as gr
 
-from lvlm.errors import LVLMError
 from ui.endpoints import judging, pruning, talking, workspaces
 from ui.workspace import Desks
 
@@ -25,7 +20,7 @@ def build(desks: Desks, usual: str) -> set[str]:
         *judging.endpoints(desks),
     ]
     for function in found:
-        gr.api(_told(function), api_name=function.__name__, concurrency_limit=None)
+        gr.api(function, api_name=function.__name__, concurrency_limit=None)
     return {x.__name__ for x in found}
 
 
@@ -34,24 +29,3 @@ def only_these(app: gr.Blocks, names: set[str]) -> None:
     for event in app.fns.values():
         if event.api_visibility == "public" and event.api_name not in names:
             event.api_visibility = "undocumented"
-
-
-def _told(function: Callable) -> Callable:
-    """The same, saying what a caller got wrong in the library's own words."""
-
-    @functools.wraps(function)
-    async def whole(*given, **named):
-        try:
-            return await function(*given, **named)
-        except LVLMError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    @functools.wraps(function)
-    async def streaming(*given, **named):
-        try:
-            async for x in function(*given, **named):
-                yield x
-        except LVLMError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    return streaming if inspect.isasyncgenfunction(function) else whole

@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.i18n import I18nData
 
 from ui import glossary
+from ui.guard import Guarded
 from ui.part import Part, Start
 from ui.texts import LANGUAGES, labels, say, tour
 from ui.workspace import Desks
@@ -47,7 +48,7 @@ def _texts(language: str) -> dict[str, str]:
     }
 
 
-class Studio(gr.Blocks):
+class Studio(Guarded):
     """Blocks whose known labels the browser translates; in the API they stand in English."""
 
     def get_config_file(self):

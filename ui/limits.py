@@ -23,4 +23,5 @@ MOST_IN_LINE = 100  # jobs that wait for the machine, each visitor's one job and
 MOST_DESKS = 500  # visitors and API workspaces that there are at once
 
 KEPT_SECONDS = 3600  # for which what a visitor left behind is kept: a closed browser finds it again
+KEPT_TRAINED_SECONDS = 24 * 3600  # where that is a healed model: somebody trained it overnight
 SWEEP_SECONDS = 60  # between two looks at who has left

@@ -5,10 +5,9 @@ from functools import partial
 import gradio as gr
 
 from lvlm import LVLMError, load, memory
-from ui import api, cases, chat, heal, language, learn, measure, prune, rail, reopening, sharing
+from ui import api, cases, chat, heal, language, learn, measure, prune, rail, reopening, serving, sharing
 from ui.part import Part
 from ui.shelf import Shelf
-from ui.theme import CSS, head, theme
 from ui.workspace import Desks
 
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
@@ -45,6 +44,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         desks.budget.limit = round(memory_gib * 2**30)
     memory.keep_within(desks.budget.room)
     with language.Studio(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
+        app.desks = desks
         calls = api.build(desks, model)
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         address = gr.Textbox(visible=False)
@@ -142,6 +142,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
                     queue=False,
                     show_progress="hidden",
                 )
+        app.unload(serving.forgetting(app))
         api.only_these(app, calls)
     return app
 
@@ -160,21 +161,3 @@ def _started(desks: Desks, function, look):
     event.__doc__ = function.__doc__
     event.__name__ = function.__name__
     return event
-
-
-def launch(app: gr.Blocks, port: int | None, host: str, **options):
-    """Serve the page; nothing on it comes from another host."""
-    return app.queue(default_concurrency_limit=None).launch(
-        server_name=host,
-        server_port=port,
-        theme=theme(),
-        css_paths=[CSS, learn.CSS],
-        i18n=language.translations(),
-        head=head(),
-        ssr_mode=False,
-        mcp_server=True,
-        footer_links=["api", "settings"],
-        max_file_size="64mb",
-        max_threads=120,  # each answer that is followed takes one
-        **options,
-    )

@@ -6,14 +6,15 @@ import asyncio
 import threading
 import time
 
+from lvlm.errors import LVLMError
 from ui import resting, texts
 from ui.budget import Budget
 from ui.desk import DEFAULT_RATIO, DEFAULT_SAMPLES, MOST_RATIO, MOST_SAMPLES, Desk
+from ui.limits import KEPT_SECONDS, KEPT_TRAINED_SECONDS, MOST_DESKS
 from ui.shelf import Shelf
 
 __all__ = ["DEFAULT_RATIO", "DEFAULT_SAMPLES", "MOST_RATIO", "MOST_SAMPLES", "Desk", "Desks"]
 
-IDLE_SECONDS = 3600  # a desk whose page has not been heard of for this long is cleared
 RETURN_SECONDS = 10.0  # for which somebody who comes back waits for the models; then the job is to be seen
 
 
@@ -46,20 +47,32 @@ class Desks:
         return desk
 
     def peek(self, key: str) -> Desk:
-        """The same for a page that only looks; clears others that were left: one comes back to one's own after a
-        night, too."""
-        now = time.monotonic()
+        """The same for a page that only looks. Raises LVLMError where there are too many
+        desks for a new one."""
         with self._lock:
-            others = [desk for desk in self._desks.values() if desk.id != key and not desk.busy]
-            left = [desk for desk in others if now - desk.seen > IDLE_SECONDS]
+            if key not in self._desks:
+                self._make_room()
+            desk = self._desks.setdefault(key, Desk(key, self.shelf))
+            desk.seen = time.monotonic()
+        texts.speak(desk.language)
+        return desk
+
+    def _make_room(self) -> None:
+        for desk in [x for x in self._desks.values() if x.shared is None and x.job is None and x.resting is None]:
+            if len(self._desks) >= MOST_DESKS:
+                del self._desks[desk.id]  # nothing was ever done there
+        if len(self._desks) >= MOST_DESKS:
+            raise LVLMError(f"{MOST_DESKS} visitors are here already: please come back in a while.")
+
+    def sweep(self) -> None:
+        """Delete the desks that were left: their pages were closed, or nobody called, for long. Work goes to its end
+        first, and what it made waits as long again."""
+        with self._lock:
+            left = [desk for desk in self._desks.values() if _is_left(desk)]
             for desk in left:
                 del self._desks[desk.id]
-            desk = self._desks.setdefault(key, Desk(key, self.shelf))
-            desk.seen = now
-        texts.speak(desk.language)
-        for other in left:
-            other.close()
-        return desk
+        for desk in left:
+            desk.close()
 
     def knows(self, key: str) -> bool:
         """Whether there is a desk of this key."""
@@ -69,3 +82,9 @@ class Desks:
     def _all(self) -> list[Desk]:
         with self._lock:
             return list(self._desks.values())
+
+
+def _is_left(desk: Desk) -> bool:
+    here = desk.resting.variants if desk.resting else desk.variants
+    kept = KEPT_TRAINED_SECONDS if any(x.kind == "recovered" for x in here) else KEPT_SECONDS
+    return not desk.busy and time.monotonic() - desk.seen > kept

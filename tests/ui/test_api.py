@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 
 from samples import examples
 from scripts import document_api
-from ui import page
+from ui import page, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How many turtles are there?"
@@ -25,7 +25,7 @@ def server(tmp_path_factory):
         for home in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
             patch.setenv(home, str(tmp_path_factory.mktemp(home)))
         app = page.build_app("pocket-llava")
-        _, url, _ = page.launch(app, None, "127.0.0.1", prevent_thread_lock=True, quiet=True)
+        _, url, _ = serving.launch(app, None, prevent_thread_lock=True, quiet=True)
         yield url
         app.close()
 

@@ -160,7 +160,7 @@ def test_a_newer_job_wins(desk):
 def test_left_desks_are_cleared(desk, desks):
     """A desk nobody came back to gives its model back."""
     desk.seen -= 100_000
-    desks.at("b")
+    desks.sweep()
     assert desk.shelf.names == [] and desks.at("a") is not desk
 
 
