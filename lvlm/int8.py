@@ -28,7 +28,7 @@ def quantized(model: LVLM, kind: str = "int8") -> LVLM:
     layers = anatomy_of(model.network).layers
     network = shared_copy(model.network)
     for module, layer in zip(network.get_decoder().layers, layers):
-        for shape in layer.linears:
+        for shape in (x for x in layer.linears if not single(x)):
             module.set_submodule(shape.path, _int8(bnb, module.get_submodule(shape.path)))
     return recorded(LVLM(network, model.processor, model.name, model.history))
 
@@ -40,7 +40,7 @@ def recorded(model: LVLM) -> LVLM:
         "quant_method": "bitsandbytes",
         "load_in_8bit": True,
         "llm_int8_threshold": THRESHOLD,
-        "llm_int8_skip_modules": outside_layers(model.network),
+        "llm_int8_skip_modules": left_out(model.network),
     }
     version = bitsandbytes_quietly().__version__
     done = {"step": "quantize", "kind": "int8", "library": f"bitsandbytes {version}"}
@@ -56,17 +56,24 @@ def reading_options(network: nn.Module):
     from transformers import BitsAndBytesConfig
 
     anatomy_of(network)
-    return BitsAndBytesConfig(
-        load_in_8bit=True, llm_int8_threshold=THRESHOLD, llm_int8_skip_modules=outside_layers(network)
-    )
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=THRESHOLD, llm_int8_skip_modules=left_out(network))
 
 
-def outside_layers(network: nn.Module) -> list[str]:
-    """Full paths of all that is not the decoder's layers: whatever stands beside the way from the network to them."""
+def single(linear) -> bool:
+    """Whether a linear has one input (a layer with one neuron left): torch 2.13's int8 product of such is garbage on
+    CPUs, another with every call (torch._int_mm of inner size 1), so it stays as it is."""
+    return linear.columns == 1
+
+
+def left_out(network: nn.Module) -> list[str]:
+    """Full paths of what stays as it is: whatever stands beside the way from the network to the decoder's layers, and
+    linears of one input."""
     found, where, module = [], "", network
     for step in (*decoder_path(network).split("."), "layers"):
         found += [f"{where}{name}" for name, _ in module.named_children() if name != step]
         where, module = f"{where}{step}.", module.get_submodule(step)
+    layers = enumerate(anatomy_of(network).layers)
+    found += [f"{where}{i}.{x.path}" for i, layer in layers for x in layer.linears if single(x)]
     return sorted(found)
 
 
