@@ -67,7 +67,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(600_000)
             page.goto(url)
             page.wait_for_selector("#plot-neurons .main-svg")
             page.wait_for_selector("#prune:enabled")

@@ -7,7 +7,6 @@ from ui import curves, words
 from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
 from ui.measuring import store
 from ui.texts import retell, say
-from ui.texts import retell, say
 from ui.variants import ORIGINAL
 from ui.workspace import MOST_RATIO, Desk
 
@@ -119,14 +118,15 @@ def ahead(desk: Desk) -> str:
 
 def _measured_before(plan, recipe) -> str:
     """What such a cut keeps of the original's score, left alone and healed, as far as anybody measured it."""
-    training = "few" if recipe.fraction <= FEW else "all"
-    found = [(x, known(plan, x, store())) for x in ("none", training)]
-    rows = "".join(
-        f"<tr><th>{say(HEALED[x])}</th><td>{words.percent(round(share[0] / 100, 3))}</td>"
-        f"<td>{words.escape(f'{share[1].model}: {share[1].where}')}</td></tr>"
-        for x, share in found
-        if share is not None
-    )
+    rows = ""
+    for training in ("none", "few" if recipe.fraction <= FEW else "all"):
+        found = known(plan, training, store())
+        if found is not None:
+            kept, evidence = found
+            source = "10.ours" if evidence.source == "ours" else "10.paper"  # as the tour names them
+            where = words.escape(say(source, model=evidence.model, where=evidence.where))
+            share = words.percent(round(kept / 100, 3))
+            rows += f"<tr><th>{say(HEALED[training])}</th><td>{share}</td><td>{where}</td></tr>"
     what = say("Kept of the original's score, {ratio} {method}, as measured before",
                ratio=words.percent(plan.ratio), method=retell(plan.method))  # fmt: skip
     return f"<table><caption>{what}</caption>{rows}</table>" if rows else ""
