@@ -16,6 +16,7 @@ from .rounds import plan_in_rounds
 from .scores import Importance, Scores
 from .search import Search, search_plan
 from .surgery import prune
+from .takeover import Takeover, takeover
 from .wishes import Unit
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Scores",
     "Search",
     "Split",
+    "Takeover",
     "Unit",
     "Workload",
     "calibrate",
@@ -54,5 +56,6 @@ __all__ = [
     "save",
     "search_plan",
     "split",
+    "takeover",
     "time_layers",
 ]

@@ -1,4 +1,4 @@
-"""The Learn tab: a guided tour of ten steps, each a live control on the real model. Draws what the steps say."""
+"""The Learn tab: a guided tour of eleven steps, each a live control on the real model. Draws what the steps say."""
 
 from functools import partial
 
@@ -10,6 +10,7 @@ from ui.language import text
 from ui.part import Part, whole
 from ui.texts import ASSETS, STEPS, step
 from ui.tour import inside, outside
+from ui.tour.repair import repair
 from ui.tour.stop import Stop
 from ui.workspace import Desk, Desks
 
@@ -80,7 +81,7 @@ def _arrive(desks: Desks, number: int, key: str, begun: bool) -> list:
 def stop_of(number: int, desks: Desks) -> Stop:
     """The step of this number, built where it stands."""
     alone = {1: inside.units, 2: inside.dependencies, 3: inside.influence, 5: inside.shock, 7: outside.cliff,
-             8: outside.paradigms}  # fmt: skip
+             8: outside.paradigms, 11: repair}  # fmt: skip
     working = {4: inside.taylor, 6: outside.projector, 9: outside.eight_bits, 10: outside.advisor}
     return alone[number]() if number in alone else working[number](desks)
 

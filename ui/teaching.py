@@ -19,7 +19,7 @@ from lvlm import LVLM
 from lvlm.errors import LVLMError
 from lvlm.events import Event, LossPoint, Progress, Report
 from lvlm.images import open_image
-from pruning import Plan, make_plan, prune, quantize
+from pruning import Plan, Takeover, make_plan, prune, quantize, takeover
 from pruning.dependencies import Group, group
 from pruning.effects import Effect, Effects, effects
 from pruning.hidden import Activity, Gap, Trace, activity, gap, trace
@@ -33,6 +33,7 @@ from ui.texts import tell
 
 TRAINING_STEPS, QUESTIONS = 40, 4  # of a projector that is trained here; questions of each task
 LESSONS = 6  # samples that Taylor can be held against
+TAKEN_ON = 24  # samples that step 11 looks at
 LONGEST = 24  # tokens of an answer on the tour
 
 
@@ -149,6 +150,20 @@ def gap_of(desk, picture: int, removed: list[int]) -> Gap:
     sample = asked(picture, pictures()[picture][2][0])
     with machine():
         return gap(desk.model, sample, removed)
+
+
+def takeover_of(desk, layer: int, ratio) -> Takeover:
+    """What the neurons of a layer that stay can take over, with `ratio` percent gone. Raises LVLMError."""
+    if not isinstance(ratio, int | float) or not 0 < ratio <= 60:
+        raise LVLMError("The share to remove is out of range: choose 1 to 60.")
+    plan = plan_of(desk, "widthwise", ratio / 100)
+    with machine():
+        return takeover(desk.model, plan, layer, _taken_on())
+
+
+@lru_cache(maxsize=1)
+def _taken_on() -> tuple:
+    return tuple(load_samples("scenes", n=TAKEN_ON))
 
 
 def heads_of(desk, number: int, layer: int) -> Effects:

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Formatter
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STEPS = 10  # of the tour
+STEPS = 11  # of the tour
 LANGUAGES = {"en": "English", "zh": "简体中文"}
 _SPOKEN = ContextVar("language", default="en")  # of the event at hand; a job's thread speaks English
 

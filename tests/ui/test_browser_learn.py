@@ -1,4 +1,4 @@
-"""The tour in a real browser: ten steps on the bundled model from the first to the advice, terms explained by keyboard,
+"""The tour in a real browser: its steps on the bundled model from the first to the advice, terms explained by keyboard,
 and all of it in Chinese; nothing is asked of another host."""
 
 import pytest
@@ -69,6 +69,9 @@ def test_the_tour_from_the_first_step_to_the_advice(bundled, page):  # noqa: F81
     page.wait_for_selector("#prune:enabled")
     page.get_by_role("tab", name="Learn").click()
     page.wait_for_selector("#plot-tour-advisor .main-svg")  # back where the tour was left
+    page.click("#tour-next-10")
+    page.wait_for_selector("#plot-tour-takeover .main-svg")
+    assert "neurons that stay in layer 3" in found(page, "takeover")
     assert page.strangers == [] and page.errors == []
 
 

@@ -104,7 +104,8 @@ def test_every_step_computes_on_the_model_at_hand(desks, language):
     with gr.Blocks():
         stops = [learn.stop_of(number, desks) for number in range(1, texts.STEPS + 1)]
         given = {1: ["heads", 1, 1, 0, "how many?"], 2: ["neurons", 1, 7], 3: [0, "how many?", 2], 4: [0, 1, False],
-                 5: [[1], 0], 6: [], 7: ["layerwise", 20, 0], 8: [30], 9: [], 10: [90, 80, True, "few"]}  # fmt: skip
+                 5: [[1], 0], 6: [], 7: ["layerwise", 20, 0], 8: [30], 9: [], 10: [90, 80, True, "few"],
+                 11: [1, 45]}  # fmt: skip
         for number, stop in enumerate(stops, 1):
             found = stop.show(desk, *given[number])
             assert len(found) == len(stop.outputs) and len(given[number]) == len(stop.controls), stop.name
@@ -117,7 +118,7 @@ def test_every_step_computes_on_the_model_at_hand(desks, language):
 @pytest.mark.parametrize(
     "number, values",
     [(1, ["heads", 99, 0, 0, "x"]), (1, ["heads", 0, 0, 0, " "]), (3, [77, "x", 0]), (4, [99, 0, False]), (5, [[0, 1, 2, 3], 0]),
-     (7, ["layerwise", None, 0]), (10, [0, 80, True, "few"])],
+     (7, ["layerwise", None, 0]), (10, [0, 80, True, "few"]), (11, [99, 45]), (11, [0, 90])],
 )  # fmt: skip
 def test_what_nobody_can_mean_gets_a_sentence(desks, number, values):
     """A layer, picture, sample, ratio or goal that is none, and no question, are refused in words."""

@@ -40,7 +40,17 @@ def _named(desk: Desk, kind: str, number: int) -> str:
     return tell("head" if kind == "heads" else "neuron", number=number)
 
 
-def _layers(desk: Desk) -> list:
+def layer_of(desk: Desk, index) -> int:
+    """The layer that a box names. Raises BadPlan for none."""
+    teaching.of(desk)
+    number, most = whole(index), len(desk.model.anatomy.layers) - 1
+    if number is None or not 0 <= number <= most:
+        raise BadPlan(f"A layer is a whole number: choose one from 0 to {most}.")
+    return number
+
+
+def layers(desk: Desk) -> list:
+    """The range of a slider of layers."""
     return [gr.skip() if desk.model is None else Dial(maximum=len(desk.model.anatomy.layers) - 1)]
 
 
@@ -75,7 +85,7 @@ def units() -> Stop:
         [found, shown, number],
         show,
         fitted=[index],
-        ranges=_layers,
+        ranges=layers,
     )
 
 
@@ -111,7 +121,7 @@ def dependencies() -> Stop:
         [found, shown, number],
         show,
         fitted=[index],
-        ranges=_layers,
+        ranges=layers,
     )
 
 
@@ -158,7 +168,7 @@ def influence() -> Stop:
         [found, shown, summed],
         show,
         fitted=[index],
-        ranges=_layers,
+        ranges=layers,
     )
 
 
@@ -220,7 +230,7 @@ def taylor(desks: Desks) -> Stop:
         [Start(every.click, switch_off_every_head, [sample])],
         again,
         fitted=[index],
-        ranges=_layers,
+        ranges=layers,
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from evaluation.advisor import Evidence, Way
-from pruning import Plan, split
+from pruning import Plan, Takeover, split
 from pruning.dependencies import Group
 from pruning.effects import Effects
 from pruning.hidden import Activity, Gap, Trace
@@ -283,3 +283,22 @@ def evidence(found: Sequence[Evidence], way: Way, kept: float, say: Say) -> go.F
     figure.update_layout(showlegend=True, legend=dict(orientation="h", y=-0.28, x=0))
     figure.update_xaxes(range=[-2, 62], showgrid=True)
     return figure.update_yaxes(showgrid=True)
+
+
+def takeover(found: Takeover, say: Say) -> go.Figure:
+    """A bar for each neuron that goes, the most replaceable first: solid what the others can say in its place, hatched what is lost."""
+    order = np.argsort(-found.shares)
+    shares, neurons = 100 * found.shares[order], found.neurons[order]
+    figure = go.Figure()
+    figure.add_bar(
+        x=list(range(1, len(shares) + 1)), y=shares, marker=dict(color=KEPT, line_width=0), width=1.0,
+        hovertext=[say("11.hover", number=int(n), share=f"{x:.0f}%") for n, x in zip(neurons, shares)],
+        hoverinfo="text",
+    )  # fmt: skip
+    figure.add_bar(
+        x=list(range(1, len(shares) + 1)), y=100 - shares, marker=dict(color="rgba(0,0,0,0)", line_width=0,
+        pattern=HATCH), width=1.0, hoverinfo="skip",
+    )  # fmt: skip
+    figure.add_hline(y=100 * found.together, line=dict(color=GREY, dash="dot", width=2))
+    look(figure, 320, say("11.axis.neurons"), say("11.axis.share"))
+    return figure.update_layout(barmode="stack", bargap=0, showlegend=False).update_yaxes(range=[0, 100])

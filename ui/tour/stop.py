@@ -77,6 +77,7 @@ FIGURES = {  # what a screen reader calls them
     "widthwise": "What goes widthwise",
     "int8": "Memory in full and in 8 bits",
     "advisor": "The evidence for the proposal",
+    "takeover": "What the neurons that stay can take over",
 }
 
 
