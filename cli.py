@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from terminal import (
-    Data, Force, Images, Json, Method, Metric, Model, OutFile, OutFolder, Ranking, Seed, Style, Suite, Taylor, Unit,
-    app, check_free, columns, progress, read_plan, save_model, show, stopping, verb, write_plan,
+    Data, Force, Images, Json, Method, Metric, Model, OutFile, OutFolder, Ranking, Seed, Share, Style, Suite, Taylor,
+    Unit, app, check_free, columns, progress, read_plan, save_model, show, stopping, verb, write_plan,
 )  # fmt: skip
 
 # --- the verbs, in the order of the work ---
@@ -95,7 +95,7 @@ def plan(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Scores file that `calibrate` wrote.")],
     out: OutFile,
     method: Method = "widthwise",
-    ratio: Annotated[float, typer.Option(help="Share of the language backbone to remove.")] = 0.3,
+    ratio: Share = 0.3,
     budget: Annotated[float | None, typer.Option(help="Instead: what the whole model may come to.")] = None,
     published: Annotated[float | None, typer.Option(help="Instead: the paper's share of each layer.")] = None,
     metric: Metric = "parameters",
@@ -140,7 +140,7 @@ def search(
     model: Model,
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Scores file that `calibrate` wrote for it.")],
     out: OutFile,
-    ratio: Annotated[float, typer.Option(help="Share of the language backbone to remove.")] = 0.3,
+    ratio: Share = 0.3,
     moves: Annotated[int, typer.Option(min=0, help="Tries to move a share from one layer to another.")] = 60,
     layers: Annotated[bool, typer.Option("--layers/--widths", help="Whether whole layers may go.")] = True,
     importance: Unit = "taylor",

@@ -23,6 +23,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, an
 Data = Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")]
 Images = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")]
 Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+Share = Annotated[float, typer.Option(help="Share of the language backbone to remove.")]
 # The library's own words, repeated here so that --help needs no torch; a test compares them.
 Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
 Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import nn
 
-from lvlm import LVLM
+from lvlm import LVLM, Layer
 from lvlm.reshaped import kept_rows, shared_copy
 
 from .plan import Plan
@@ -31,16 +32,20 @@ def masked(model: LVLM, plan: Plan) -> Iterator[LVLM]:
             if index not in plan.layers:
                 hooks.append(linear.register_forward_hook(_nothing))
                 continue
-            stays = kept_rows(layer, path, 1, kept)
-            goes = np.setdiff1d(np.arange(linear.in_features), stays)
-            if len(goes):
-                columns = torch.from_numpy(goes).to(model.device)
+            columns = unused(linear, layer, path, kept).to(model.device)
+            if len(columns):
                 hooks.append(linear.register_forward_pre_hook(_emptied(columns)))
     try:
         yield model.then(network, {"step": "mask", "base_digest": plan.digest, "settings": plan.settings})
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def unused(linear: nn.Module, layer: Layer, path: str, kept: dict[str, np.ndarray]) -> torch.Tensor:
+    """Which entries of a linear's input none of the heads and neurons that are left has written."""
+    goes = np.setdiff1d(np.arange(linear.in_features), kept_rows(layer, path, 1, kept))
+    return torch.from_numpy(goes)
 
 
 def _nothing(module, args, output: torch.Tensor) -> torch.Tensor:

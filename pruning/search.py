@@ -18,9 +18,10 @@ from lvlm.encoding import IGNORED
 from lvlm.events import Progress, Report, silent
 from lvlm.finite import blame
 from lvlm.head import head_of
-from lvlm.reshaped import kept_rows, shared_copy
+from lvlm.reshaped import shared_copy
 
 from .cost import decoder_inputs
+from .masking import unused
 from .plan import Plan, plan_of
 from .scores import Importance, Scores
 from .solver import Budget, Choice
@@ -107,9 +108,8 @@ class Trials:
         def columns(gone: tuple[int, int]) -> torch.Tensor:
             orders = (self.importance.order[0][index], self.importance.order[1][index])
             kept = {k: np.sort(order[n:]) for k, order, n in zip(("heads", "neurons"), orders, gone)}
-            width = self.network.get_decoder().layers[index].get_submodule(path).in_features
-            goes = np.setdiff1d(np.arange(width), kept_rows(layer, path, 1, kept))
-            return torch.from_numpy(goes).to(self.device)
+            linear = self.network.get_decoder().layers[index].get_submodule(path)
+            return unused(linear, layer, path, kept).to(self.device)
 
         def hook(module, args):
             gone = tuple(int(n) if place in kinds else 0 for place, n in enumerate(self.gone[index]))
