@@ -9,11 +9,13 @@ from lvlm.catalogue import Entry, catalogue, find
 from lvlm.errors import LVLMError
 from ui import tree, words
 from ui.jobs import Job
+from ui.language import static
 from ui.part import Part, Start
 from ui.shelf import machine_memory
 from ui.texts import retell, say
 from ui.workspace import Desk, Desks
 
+ABOUT = "See what pruning takes out of a vision-language model, and how its answers change."
 STAGES = {
     "return": "Making again",
     "load": "Loading",
@@ -32,10 +34,7 @@ STAGES = {
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
     """The rail inside a `gr.Sidebar`: the model, what was made from it, and what changes with time."""
-    gr.HTML(
-        '<div class="brand"><h1>Prunoscope</h1><p>See what pruning takes out of a vision-language model, '
-        "and how its answers change.</p></div>"
-    )
+    gr.HTML(f'<div class="brand"><h1>Prunoscope</h1><p>{static(ABOUT)}</p></div>')
     picker = gr.Dropdown(
         _choices(),
         value=None,

@@ -67,37 +67,53 @@ def tell(key: str, /, **fields: object) -> str:
     return _FORMAT.vformat(tour(spoken())[key], (), fields) if fields else tour(spoken())[key]
 
 
-_ENDS = re.compile(r"(; |(?<=[.!?]) (?=[A-Z0-9]))")  # between two sentences
-_HOLDS = {"share": r"[\d.]+%", "number": r"-?[\d.,]+", "method": r"[a-z ]+"}  # what fields of these names hold
+_ENDS = re.compile(r"(?<=[.!?])(?<!Fig\.)(?<!Figs\.) (?=[A-Z0-9])")  # between two sentences
+_HOLDS = {  # what fields of these names hold; others hold anything
+    "share": r"[\d.]+%",
+    "number": r"[-−+]?[\d.,]+",
+    "ranges": r"[\d–, ]+",
+    "last": r"[\d–]+",
+    "method": r"[a-z]+",
+    "go": "goes|go",
+    "trained": r"projector|LoRA|all weights",
+    "heads": r"[\d,]+ attention heads?(?: \(.*\))?",
+    "neurons": r"[\d,]+ MLP neurons?",
+    "where": r"§[\d.]+",
+}
+
+
+@lru_cache(maxsize=1)
+def _elsewhere() -> dict[str, str]:
+    """English → Chinese of what is made outside of this folder."""
+    return json.loads((ASSETS / "i18n/zh.library.json").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=1)
 def _sentences() -> list[tuple[re.Pattern, str]]:
-    """(what finds it, Chinese) of every English sentence with fields that is made outside of this folder; what has the
-    most words of its own comes first."""
-    known = json.loads((ASSETS / "i18n/zh.library.json").read_text(encoding="utf-8"))
-    order = sorted(known, key=lambda x: -len(re.sub(r"\{\w+\}", "", x)))
+    """(what finds it, Chinese) of those with fields; what has the most words of its own comes first."""
     holes = re.compile(r"\\\{(\w+)\\\}")
 
     def finding(sentence: str) -> re.Pattern:
-        return re.compile(holes.sub(lambda x: f"(?P<{x[1]}>{_HOLDS.get(x[1], '.+?')})", re.escape(sentence)), re.DOTALL)
+        held = holes.sub(lambda x: f"(?P<{x[1]}>{_HOLDS.get(x[1], '.+?')})", re.escape(sentence))
+        return re.compile(held, re.DOTALL)
 
-    return [(finding(x), known[x]) for x in order]
+    order = sorted((x for x in _elsewhere() if "{" in x), key=lambda x: -len(re.sub(r"\{\w+\}", "", x)))
+    return [(finding(x), _elsewhere()[x]) for x in order]
 
 
 @lru_cache(maxsize=4096)
 def _in_chinese(text: str) -> str:
-    if text in labels():
-        return labels()[text]
+    """A text as a whole, or sentence by sentence; what fits nothing stays."""
+    known = _elsewhere().get(text) or labels().get(text)
+    if known is not None:
+        return known
+    if len(parts := _ENDS.split(text)) > 1:
+        return "".join(map(_in_chinese, parts))
     for pattern, chinese in _sentences():
         if found := pattern.fullmatch(text):
             return chinese.format(**{name: _in_chinese(x) for name, x in found.groupdict().items()})
-    first, *others = _ENDS.split(text)
-    if not others:
-        return text
-    return _in_chinese(first) + "".join(
-        ("；" if end == "; " else "") + _in_chinese(part) for end, part in zip(others[::2], others[1::2])
-    )
+    parts = text.split("; ")
+    return "；".join(map(_in_chinese, parts)) if len(parts) > 1 else text
 
 
 def retell(text: str) -> str:

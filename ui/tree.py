@@ -6,6 +6,7 @@ import gradio as gr
 
 from ui import words
 from ui.inputs import Choice
+from ui.language import static
 from ui.part import Part, Start
 from ui.texts import retell, say
 from ui.variants import ORIGINAL, Variant
@@ -18,7 +19,7 @@ KEPT = "Kept as a folder in a zip file: unpack it, and open it here or with load
 
 def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     """The tree and its buttons."""
-    gr.HTML('<h2 class="rail-title" id="at-hand">At hand</h2>')
+    gr.HTML(f'<h2 class="rail-title" id="at-hand">{static("At hand")}</h2>')
     with gr.Column(elem_id="tree", min_width=200):
         nothing = gr.HTML()
         tree = Choice([], label="Models at hand", show_label=False, container=False, elem_id="variants")

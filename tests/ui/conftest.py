@@ -6,7 +6,7 @@ import torch
 from lvlm import memory
 from tests import tiny
 from ui import desk as desk_module
-from ui import healing, making, workspace
+from ui import healing, making, texts, workspace
 
 
 def chatty(seed: int = 0, layers: int = 4):
@@ -17,6 +17,12 @@ def chatty(seed: int = 0, layers: int = 4):
     with torch.no_grad():
         model.network.lm_head.weight[model.processor.tokenizer.eos_token_id] = 0
     return model
+
+
+@pytest.fixture(autouse=True)
+def in_english():
+    """A test begins in English, whatever the one before it spoke."""
+    texts.speak("en")
 
 
 @pytest.fixture(autouse=True)
