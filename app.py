@@ -3,7 +3,6 @@
 import argparse
 import os
 import signal
-import tempfile
 
 
 def main() -> None:
@@ -30,21 +29,22 @@ def main() -> None:
         parser.error("--memory is how many GiB all models may take together: please give more than 0")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, with nothing left behind
-    with tempfile.TemporaryDirectory(prefix="prunoscope-served-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
-        os.environ["GRADIO_TEMP_DIR"] = folder  # what is handed in and out: nobody else's, and gone with this process
-        from lvlm.errors import LVLMError
-        from ui.page import build_app
-        from ui.serving import OPEN, accounts, is_open, launch
+    from lvlm.disk import home
+    from lvlm.errors import LVLMError
 
-        try:
-            auth = accounts(choice.auth) if choice.auth else None
-        except LVLMError as error:
-            parser.error(str(error))
-        if is_open(choice.host) and not auth:
-            print(OPEN.format(host=choice.host, port=choice.port))
-        app = build_app(choice.model, memory_gib=choice.memory, one_user=choice.one_user)
-        launch(app, choice.port, choice.host, auth)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
+    os.environ["GRADIO_TEMP_DIR"] = str(home() / "served")  # what is handed in and out: gone with this process
+    from ui.page import build_app
+    from ui.serving import OPEN, accounts, is_open, launch
+
+    try:
+        auth = accounts(choice.auth) if choice.auth else None
+    except LVLMError as error:
+        parser.error(str(error))
+    if is_open(choice.host) and not auth:
+        print(OPEN.format(host=choice.host, port=choice.port))
+    app = build_app(choice.model, memory_gib=choice.memory, one_user=choice.one_user)
+    launch(app, choice.port, choice.host, auth)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,29 @@
 """Tables and other texts as files to download."""
 
 import hashlib
+import time
+
 import gradio as gr
 import pandas as pd
 
 from lvlm.disk import home, whole
+from ui.limits import KEPT_SECONDS
+
+TEXTS = "texts"  # where they lie in this process's own folder
 
 
 def written(text: str, name: str) -> str:
     """The path of a file with this text; the same text is written once. Raises NotWritten."""
-    file = home() / hashlib.sha256(text.encode()).hexdigest()[:16] / name
+    file = home() / TEXTS / hashlib.sha256(text.encode()).hexdigest()[:16] / name
     if not file.exists():
         with whole(file, "The file") as part:
             part.write_text(text, encoding="utf-8")
     return str(file)
+
+
+def age() -> int:
+    """Moves twice while a file is kept: what is drawn again when it does hands out no file that was cleared."""
+    return int(2 * time.monotonic() / KEPT_SECONDS)
 
 
 def as_csv(table: pd.DataFrame, name: str) -> gr.DownloadButton:

@@ -10,6 +10,7 @@ from evaluation.experiments import EXPERIMENTS
 from lvlm.errors import LVLMError
 from ui import measuring
 from ui.browser import Browser, draw_one
+from ui.files import age
 from ui.part import Part, Start, whole
 from ui.replication import Replication
 from ui.scoreboard import Scoreboard
@@ -104,4 +105,4 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
 
     starts = [Start(board.score.click, start_scoring), Start(paper.run.click, start_experiment)]
     outputs, draw = drawing(board, paper, answers)
-    return Part(outputs, draw, starts, lambda desk: (*whole(desk), desk.measuring.version))
+    return Part(outputs, draw, starts, lambda desk: (*whole(desk), desk.measuring.version, age()))

@@ -13,8 +13,9 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
+from lvlm.disk import home
 from lvlm.errors import LVLMError
-from ui import language, learn, limits
+from ui import files, language, learn, limits
 from ui.guard import Gate
 from ui.theme import CSS, head, theme
 
@@ -87,6 +88,8 @@ def sweep(app: gr.Blocks, folder: Path) -> None:
     """Clear the sessions that were left, and files that nobody was handed for as long."""
     app.desks.sweep()
     _clear(folder, {x for block in app.blocks.values() for x in getattr(block, "keep_in_cache", ())})
+    for made in (x for kind in (files.TEXTS, "session-*") for x in home().glob(kind)):
+        _clear(made)
 
 
 def _clear(folder: Path, keep: set[str] = frozenset()) -> None:

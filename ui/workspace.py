@@ -48,7 +48,7 @@ class Desks:
 
     def peek(self, key: str) -> Desk:
         """The same for a page that only looks. Raises LVLMError where there are too many
-        desks for a new one."""
+        desks for a new one. What this event says from here on, it says in the desk's language."""
         with self._lock:
             if key not in self._desks:
                 self._make_room()
