@@ -5,9 +5,10 @@ in 8 bits, save it, drop it.
 import gradio as gr
 
 from ui import words
+from ui.files import age
 from ui.inputs import Choice
 from ui.language import static
-from ui.part import Part, Start
+from ui.part import Part, Start, whole
 from ui.texts import retell, say
 from ui.variants import ORIGINAL, Variant
 from ui.workspace import Desk, Desks
@@ -82,7 +83,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         Start(save.click, save_variant, [tree]),
         Start(drop.click, drop_variant, [tree]),
     ]
-    return Part([nothing, tree, about, name, small, save, drop, file, kept], draw, starts)
+    return Part(
+        [nothing, tree, about, name, small, save, drop, file, kept], draw, starts, lambda desk: (*whole(desk), age())
+    )
 
 
 def _gone(desk: Desk) -> str:
