@@ -21,6 +21,7 @@ BEST = {0.15: "layerwise", 0.30: "layerwise", 0.45: "widthwise", 0.60: "widthwis
 # ratio → updates and learning rate of the longer trainings: the less is gone, the less may be shaken
 HEALED = {0.15: (60, 2e-4), 0.30: (160, 5e-4), 0.45: (250, 1e-3), 0.60: (350, 1e-3)}
 FEW_UPDATES = {0.15: 60, 0.30: 160, 0.45: 800}  # with few samples, which take more looks at each
+COMPETING_FEW = (160, 2e-4)  # of a better choice, which leaves more and is not to be shaken
 HEALED_POOL, FEW = 16000, 0.05  # at two cores' pace ten minutes see about so many samples once
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
 CHOICE_SAMPLES, REPAIR_SAMPLES = 16, 64  # that other choices are made by, and repairs are fitted to
@@ -149,6 +150,19 @@ def _healing(grid: Grid, seed: int) -> list[Cell]:
     return [grid.cell(), *whole, *few]
 
 
+def _competing(grid: Grid, seed: int) -> list[Cell]:
+    cut = {"choice": "global", "calibration": CHOICE_SAMPLES}
+    ratios = [x for x in grid.ratios if x in HEALED]
+    recipes = [(x, healing_recipe(grid, x)) for x in ratios]
+    recipes += [
+        (x, healing_recipe(grid, x, fraction=FEW, steps=COMPETING_FEW[0], learning_rate=COMPETING_FEW[1]))
+        for x in ratios
+        if x in FEW_UPDATES
+    ]
+    before = [grid.cell("widthwise", x, seed=seed, **cut) for x in ratios]
+    return [grid.cell(), *before, *(grid.cell("widthwise", x, y, seed, pool=HEALED_POOL, **cut) for x, y in recipes)]
+
+
 def _beyond(grid: Grid, seed: int) -> list[Cell]:
     grid = replace(grid, per_task=min(grid.per_task, BEYOND_PER_TASK))
     ways = [(PUBLISHED, x, {}) for x in grid.methods]
@@ -189,13 +203,15 @@ EXPERIMENTS = {
         Experiment("answers", "What they say, ratio by ratio", "Table 6", _answers, ("method", "ratio"), trains=True),
         Experiment("healing", "How far longer training heals", "the bars of docs/recovery.md", _healing,
                    ("method", "fraction", "ratio"), trains=True),
+        Experiment("competing", "How far longer training heals a better choice", "not in the paper", _competing,
+                   ("fraction", "ratio"), trains=True),
         Experiment("beyond", "Beyond the paper: better choices, and repair without training", "not in the paper",
                    _beyond, ("method", "chosen", "repair", "ratio")),
         Experiment("repaired", "Healing on top of repair", "not in the paper", _repaired,
                    ("repair", "planned", "ratio"), trains=True),
     )
 }  # fmt: skip
-BESIDES = ("healing", "beyond", "repaired")  # not the paper's, and long
+BESIDES = ("healing", "competing", "beyond", "repaired")  # not the paper's, and long
 ALL = tuple(x for x in EXPERIMENTS if x not in BESIDES)
 
 

@@ -1,6 +1,6 @@
 """Writes RESULTS.md, and the healing table of the README, from the results that ship with the repository.
 
-    python cli.py experiment all healing --seeds 3 --store assets/results    # what is missing; hours from nothing
+    python cli.py experiment all healing competing --seeds 3 --store assets/results    # what is missing; hours from nothing
     python cli.py experiment beyond --seeds 3 --model pocket-llava --store assets/results    # and of each other model
     python cli.py experiment repaired --store assets/results
     python -m scripts.results
@@ -27,13 +27,14 @@ from evaluation.experiments import (
     Experiment,
     Grid,
 )
-from evaluation.findings import FINDINGS
+from evaluation.findings import FINDINGS, Tables
 from evaluation.paper import CONTRADICTIONS
 from evaluation.store import SHIPPED, Store, report_of
 from evaluation.tables import table
 
 PAGE = ROOT / "RESULTS.md"
 SEEDS = (0, 1, 2)
+COMPETING = "widthwise, all compete"  # heads and neurons of all layers for one budget: a choice beyond the paper
 SHOWN = ("AVG", "AVG-%", "low", "high", "p", "seeds", "free", "multiple choice", "yes/no", "reasoning", "other",
          "prefill GFLOPs", "first token ms", "tokens/s")  # fmt: skip
 FORMATS = {"AVG": "{:.1f}", "p": "{:.2g}", "seeds": "{:.0f}", "prefill GFLOPs": "{:.3f}", "first token ms": "{:.1f}",
@@ -47,7 +48,7 @@ AVG is the mean of nine tasks (one for each kind of the paper's nine benchmarks,
 dense model's. `low` and `high` are a 95% interval: over seeds where there are several, else over questions. `p` is the significance of the difference from dense,
 paired by question. Ratios are of the language backbone's parameters. Healing in these experiments is {STEPS} updates of 16 samples from {POOL:,} scenes, but for the last table.
 
-    python cli.py experiment all healing --seeds 3 --store assets/results    # computes what is missing
+    python cli.py experiment all healing competing --seeds 3 --store assets/results    # computes what is missing
     python -m scripts.results                                               # writes this page
 """
 BEYOND = """The paper's way of choosing (Taylor importance, the same share of every layer; or whole layers) beside better choices, and with repair: what stays is refitted on
@@ -92,31 +93,38 @@ def measured(store: Store, experiment: Experiment, grid: Grid) -> pd.DataFrame:
     return table(experiment, store.results(experiment.grid(grid)))
 
 
-def healing(found: pd.DataFrame, zero: pd.DataFrame) -> str:
-    """Before and after the longer trainings, by ratio and method, against the bars."""
-    if found.empty:
-        return "Not run yet."
-
-    def kept(table: pd.DataFrame, **where) -> pd.Series | None:
-        for name, wanted in where.items():
-            table = table[table[name] == wanted]
-        return None if table.empty else table.iloc[0]
-
+def healing(tables: Tables) -> str:
+    """Before and after the longer trainings, by ratio and what was cut how, against the bars; what is measured of it."""
     lines = []
     for ratio, bar in BARS.items():
-        for method in METHODS:
-            before = kept(zero, method=method, ratio=ratio)
-            whole, few = (kept(found, method=method, ratio=ratio, fraction=x) for x in (1.0, FEW))
-            cells = ["" if before is None else f"{before['AVG-%']:.1f}"]
+        for way, before, after in (
+            ("layerwise", tables["zero-shot"], tables["healing"]),
+            ("widthwise", tables["zero-shot"], tables["healing"]),
+            (COMPETING, tables["competing"], tables["competing"]),
+        ):
+            about = {"ratio": ratio} | ({} if way == COMPETING else {"method": way})
+            whole, few = (_first(after, fraction=x, **about) for x in (1.0, FEW))
+            if whole is None and few is None:
+                continue
+            cut = _first(before, fraction=0.0, **about)
+            cells = ["" if cut is None else f"{cut['AVG-%']:.1f}"]
             cells += ["", "", "", ""] if whole is None else [
                 f"{whole['AVG-%']:.1f}", str(int(whole["seeds"])), f"{whole['steps']:.0f}", f"{whole['seconds']:.0f} s"
             ]  # fmt: skip
             cells += ["" if few is None else f"{few['AVG-%']:.1f} ({int(few['seeds'])})"]
-            few_bar = f"{100 * FEW_BAR:.0f}" if ratio < 0.5 else ""
-            lines.append([f"{ratio:.0%}", method, *cells, f"≥ {100 * bar:.0f}", few_bar and f"≥ {few_bar}"])
+            few_bar = f"≥ {100 * FEW_BAR:.0f}" if ratio < 0.5 else ""
+            lines.append([f"{ratio:.0%}", way, *cells, f"≥ {100 * bar:.0f}", few_bar])
     columns = ("ratio", "method", "before", "healed", "seeds", "updates", "training", "with 5% of the data (seeds)",
                "bar", "bar with 5%")  # fmt: skip
-    return markdown(columns, lines)
+    return markdown(columns, lines) if lines else "Not run yet."
+
+
+def _first(table: pd.DataFrame, **where) -> pd.Series | None:
+    """The row that these columns single out."""
+    for name, wanted in where.items():
+        if name in table:
+            table = table[table[name] == wanted]
+    return None if table.empty else table.iloc[0]
 
 
 def beyond_table(tables: dict[str, pd.DataFrame]) -> str:
@@ -155,11 +163,13 @@ def page(store: Store, grid: Grid) -> tuple[str, str]:
     judged = [(x, *x.of(tables)) for x in FINDINGS]
     lines = [(x.claim, x.where, f"**{verdict}**", evidence, x.against) for x, verdict, evidence in judged]
     parts += [markdown(("finding", "in the paper", "here", "AVG-% unless said", "the paper's own numbers"), lines), ""]
-    healed = healing(tables["healing"], tables["zero-shot"])
+    healed = healing(tables)
     for name, experiment in EXPERIMENTS.items():
         parts += [f"## {experiment.title}", "", f"`{name}`: {experiment.paper}.", ""]
         if name == "healing":
             parts += [healed, ""]
+        elif name == "competing":
+            parts += ["In the table above.", ""]
         elif name == "answers":
             parts += [answers(store, experiment, grid), ""]
         elif name == "beyond":
