@@ -19,6 +19,7 @@ from ui.workspace import Desks
 def desk(desks, monkeypatch):
     """A desk with half of the model pruned and what stays repaired on twelve samples."""
     monkeypatch.setattr(making, "REPAIRED_ON", 12)
+    monkeypatch.setattr(making, "COMPARED_ON", {"train": 8, "test": 8})
     desk = desks.at("a")
     wait(desk.open("one"))
     desk.wish("widthwise", 0.3, 0, 0)
@@ -102,7 +103,7 @@ def test_a_link_carries_the_switch(desk, monkeypatch):
 def test_the_script_of_a_session_repairs(tmp_path, monkeypatch):
     """Run, it makes the models that the session made, to the bit."""
     monkeypatch.setattr(making, "REPAIRED_ON", 4)
-    monkeypatch.setattr(making, "COMPARED_ON", 2)
+    monkeypatch.setattr(making, "COMPARED_ON", {"train": 2, "test": 2})
     folder, model = tmp_path / "model", chatty()
     model.network.save_pretrained(folder)
     model.processor.save_pretrained(folder)
