@@ -1,6 +1,6 @@
 """Writes RESULTS.md, and the healing table of the README, from the results that ship with the repository.
 
-    python cli.py experiment all healing competing --seeds 3 --store assets/results    # what is missing; hours from nothing
+    python cli.py experiment all healing competing --seeds 3 --store assets/results    # hours from nothing
     python cli.py experiment beyond --seeds 3 --model pocket-llava --store assets/results    # and of each other model
     python cli.py experiment repaired --store assets/results
     python -m scripts.results
@@ -94,7 +94,7 @@ def measured(store: Store, experiment: Experiment, grid: Grid) -> pd.DataFrame:
 
 
 def healing(tables: Tables) -> str:
-    """Before and after the longer trainings, by ratio and what was cut how, against the bars; what is measured of it."""
+    """Before and after the longer trainings, by ratio and how it was cut, against the bars; what is measured of it."""
     lines = []
     for ratio, bar in BARS.items():
         for way, before, after in (
