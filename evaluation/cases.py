@@ -14,7 +14,9 @@ from datetime import UTC, datetime
 from PIL import Image
 
 from lvlm import LVLMError
+from lvlm.files import line
 from lvlm.images import open_image
+from lvlm.plain import parsed, typed
 
 SCHEMA = 1
 KINDS = ("original", "pruned", "recovered", "int8")
@@ -69,8 +71,11 @@ class Said:
         """A hash of how it was made: equal for the same variant of the same model, whatever it is called."""
         stays = None
         if self.plan:
-            plan = json.loads(self.plan)
-            stays = [plan["heads"], plan["neurons"]]
+            try:
+                plan = parsed(self.plan)
+                stays = [plan["heads"], plan["neurons"]]
+            except (ValueError, LookupError, TypeError) as error:
+                raise BadCase(f"The plan of {self.title} is none ({line(error)}): please export it again.") from error
         about = [stays, self.recipe, self.weights, self.int8, *([self.repair] if self.repair else [])]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -136,12 +141,10 @@ class Case:
             data = dict(data)
             if data.pop("schema") != SCHEMA:
                 raise BadCase("This case was written by another version: please keep it again.")
-            data["sides"] = tuple(Said(**x) for x in data["sides"])
-            data["tags"] = tuple(data["tags"])
             data["picture"] = None if data["picture"] is None else base64.b64decode(data["picture"])
-            return cls(**data)
+            return typed(cls, data)
         except (KeyError, TypeError, ValueError) as error:
-            raise BadCase(f"This is not a case ({error}): please export it again.") from error
+            raise BadCase(f"This is not a case ({line(error)}): please export it again.") from error
 
 
 def check_judgement(verdict: str, tags: Sequence[str], note: str) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evaluation.cases import TAGS, VERDICTS, BadCase, Case
+from lvlm import LVLMError
+from lvlm.files import line
+from lvlm.plain import parsed
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "assets" / "reports"
 COLUMNS = ("id", "kept", "model", "digest", "task", "question", "truth", "verdict", "tags", "note", "breaks_at", "seed",
@@ -49,11 +52,16 @@ def as_jsonl(cases: Sequence[Case]) -> str:
 
 
 def from_jsonl(text: str) -> list[Case]:
-    """Raises BadCase for a line that is no case."""
+    """Raises BadCase for a line that is no case, or whose picture is none."""
     try:
-        return [Case.from_dict(json.loads(x)) for x in text.splitlines() if x.strip()]
-    except json.JSONDecodeError as error:
-        raise BadCase(f"This is no file of cases ({error}): please export it again.") from error
+        found = [Case.from_dict(parsed(x)) for x in text.split("\n") if x.strip()]  # splitlines would cut inside texts
+        for case in found:
+            case.image  # noqa: B018 - opened now, for it to be refused here
+        return found
+    except BadCase:
+        raise
+    except (ValueError, LVLMError) as error:
+        raise BadCase(f"This is no file of cases ({line(error)}): please export it again.") from error
 
 
 def as_html(cases: Sequence[Case], link: str = "") -> str:

@@ -11,6 +11,9 @@ from functools import cached_property
 from torch import nn
 
 from .errors import UnsupportedDecoder
+from .plain import typed
+
+MOST_SIZE = 1 << 31  # of a dimension; no model comes near
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,19 @@ class Layer:
         paths = {x.kind: x.path for x in self.cuts if x.dim == 1}
         return paths["heads"], paths["neurons"]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every unit lies inside a linear that is there, and both kinds reach the residual stream."""
+        sizes = {(x.path, dim): n for x in self.linears for dim, n in ((0, x.rows), (1, x.columns))}
+        units = {"heads": self.groups, "neurons": self.neurons}
+        return {x.kind for x in self.cuts if x.dim == 1} == units.keys() and all(
+            x.units == units.get(x.kind)
+            and x.start >= 0
+            and x.width >= 1
+            and x.start + x.width * x.units <= sizes.get((x.path, x.dim), 0)
+            for x in self.cuts
+        )
+
     def unit(self, kind: str) -> tuple[int, int]:
         """(parameters, weight entries) that one group ("heads") or one neuron ("neurons") holds."""
         shapes = {x.path: x for x in self.linears}
@@ -173,17 +189,18 @@ class Anatomy:
 
     @classmethod
     def from_dict(cls, data: dict) -> "Anatomy":
-        layers = tuple(
-            Layer(
-                **{
-                    **x,
-                    "linears": tuple(Linear(**y) for y in x["linears"]),
-                    "cuts": tuple(Cut(**y) for y in x["cuts"]),
-                }
-            )
-            for x in data["layers"]
-        )
-        return cls(**{**data, "layers": layers, "parts": Parts(**data["parts"])})
+        """Raises ValueError for what describes no decoder."""
+        found = typed(cls, data)
+        sizes = [found.hidden, found.vocabulary, found.itemsize]
+        sizes += [n for x in found.layers for n in (x.groups, x.heads_per_group, x.head_dim, x.neurons, x.window or 1)]
+        sizes += [n for x in found.layers for y in x.linears for n in (y.rows, y.columns)]
+        rest = found.parts.decoder - sum(x.parameters for x in found.layers)
+        counts = [rest, found.parts.vision, found.parts.projector, *(x.other for x in found.layers)]
+        if not found.layers or min(sizes) < 1 or max(sizes) > MOST_SIZE or min(counts) < 0:
+            raise ValueError("its sizes are those of no decoder")
+        if not all(x.is_whole for x in found.layers):
+            raise ValueError("its heads and neurons are not where its matrices are")
+        return found
 
     def kept(self, layers, groups, neurons) -> "Anatomy":
         """What stays: indices of kept layers, and per *original* layer the number of groups and neurons."""

@@ -1,8 +1,17 @@
 """What can go wrong because of a person's choice or file. Each message is one sentence and says what to do next."""
 
+MOST_SAID = 700  # characters; a sentence that quotes more than that is cut in the middle, for its advice ends it
+
 
 class LVLMError(Exception):
-    """Base of every error whose text may be shown to a person as it stands."""
+    """Base of every error whose text may be shown to a person as it stands: one line of printable characters, whatever
+    names and values of somebody's file it quotes."""
+
+    def __init__(self, text: object = ""):
+        words = " ".join(str(text).split())
+        words = "".join(x if x.isprintable() else "\N{REPLACEMENT CHARACTER}" for x in words)
+        half = MOST_SAID // 2
+        super().__init__(words if len(words) <= MOST_SAID else f"{words[:half]} … {words[-half:]}")
 
 
 class UnknownModel(LVLMError):

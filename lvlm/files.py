@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import struct
 import warnings
 from contextlib import contextmanager
@@ -12,11 +13,10 @@ from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
 from .errors import BrokenCheckpoint, LVLMError, UnsafeCheckpoint
+from .plain import MOST_JSON, parsed
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 INDEX = "model.safetensors.index.json"
-MOST_JSON = 1 << 27  # bytes; the largest vocabularies take a quarter of it
-MOST_NESTED = 64  # JSON in JSON in JSON
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -63,20 +63,14 @@ def read_json(path: Path, missing: type[LVLMError] = BrokenCheckpoint) -> dict:
     try:
         if path.stat().st_size > MOST_JSON:
             raise BrokenCheckpoint(f"{name} is larger than any such file: please download it again.")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parsed(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise missing(f"{path.parent.name} has no {path.name}: please choose a model folder.") from error
-    except (ValueError, OSError, RecursionError) as error:
-        raise BrokenCheckpoint(f"{name} is not readable JSON: please download it again.") from error
+    except (ValueError, OSError) as error:
+        raise BrokenCheckpoint(f"{name} is not readable JSON ({line(error)}): please download it again.") from error
     if not isinstance(found, dict):
         raise BrokenCheckpoint(f"{name} does not hold a JSON object: please download it again.")
-    level = [found]
-    for _ in range(MOST_NESTED):
-        level = [x for outer in level for x in (outer.values() if isinstance(outer, dict) else outer)]
-        level = [x for x in level if isinstance(x, dict | list)]
-        if not level:
-            return found
-    raise BrokenCheckpoint(f"{name} is nested deeper than any such file: please download it again.")
+    return found
 
 
 def header(path: Path) -> dict:
@@ -112,6 +106,14 @@ def bytes_in(path: Path, itemsize: int | None) -> int:
         floating = about["dtype"].startswith(("F", "BF"))
         total += math.prod(about["shape"]) * itemsize if itemsize and floating else end - start
     return total
+
+
+def inside(file: Path, folder: Path) -> bool:
+    """Whether a file lies in the folder, wherever links lead; the hub's cache links each snapshot's files to the same
+    repository's blobs/."""
+    root, real = (Path(os.path.realpath(x)) for x in (folder, file))  # which, unlike resolve, ends in loops of links
+    cached = root.parent.name == "snapshots" and root.parent.parent.name.startswith(("models--", "datasets--"))
+    return root in real.parents or cached and root.parent.parent / "blobs" in real.parents
 
 
 def line(error: BaseException) -> str:

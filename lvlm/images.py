@@ -2,16 +2,25 @@
 
 import io
 import os
+import struct
 import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import BadImage, BadQuestion
+from .files import line
 
 LONGEST_SIDE = 20_000  # pixels; longer images are refused before they are decoded
 MOST_PIXELS = 200_000_000  # 600 MB as RGB; guards against decompression bombs with short sides
 LONGEST_QUESTION = 100_000  # characters; longer ones fit no context, and are refused before they are cut into tokens
+# What is decoded at all; Pillow knows forty more, some by running other programs (EPS by Ghostscript).
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+# What Pillow's decoders raise for damaged files: they count with whatever stands in them.
+DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError,
+    RuntimeError, struct.error,
+)  # fmt: skip
 WORKING_SIDE = 2_048  # larger images are shrunk to this: no vision tower here looks closer
 
 
@@ -23,7 +32,7 @@ def open_image(source: str | os.PathLike | bytes | Image.Image) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limits are checked below
+            warnings.simplefilter("ignore")  # our own limits are checked below, and other damage is raised or harmless
             image = _opened(source)
             width, height = image.size
             if max(width, height) > LONGEST_SIDE or width * height > MOST_PIXELS:
@@ -42,18 +51,20 @@ def open_image(source: str | os.PathLike | bytes | Image.Image) -> Image.Image:
         raise BadImage("This file is not an image: please choose a PNG, JPEG, WebP or GIF file.") from error
     except Image.DecompressionBombError as error:
         raise BadImage(f"The image has far too many pixels: please shrink it below {LONGEST_SIDE} a side.") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise BadImage(f"The image cannot be read ({error}): please choose another file.") from error
+    except DAMAGED as error:
+        raise BadImage(f"The image cannot be read ({line(error)}): please choose another file.") from error
 
 
 def _opened(source) -> Image.Image:
     if isinstance(source, Image.Image):
         return source
     if isinstance(source, bytes | bytearray):
-        return Image.open(io.BytesIO(source))
+        return Image.open(io.BytesIO(source), formats=FORMATS)
     if not isinstance(source, str | os.PathLike):
         raise BadImage(f"Expected a path, bytes or a PIL image, not {type(source).__name__}: please pass one of those.")
-    return Image.open(Path(source))
+    if Path(source).exists() and not Path(source).is_file():
+        raise BadImage(f"{Path(source).name} is not a file: please choose an image.")  # a pipe would wait for ever
+    return Image.open(Path(source), formats=FORMATS)
 
 
 def _shrunk(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ Refused: requests to run code, adapters, foreign quantizations, sizes that no mo
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from .disk import refusals, workplace
 from .errors import BrokenCheckpoint, NotAnLVLM, UnsafeCheckpoint
-from .files import MOST_JSON, read_json, refuse_pickles
+from .files import inside, read_json, refuse_pickles
+from .plain import MOST_JSON
 from .processors import VIDEOS
 
 TEXTS = (".json", ".jinja", ".txt", ".model")
@@ -77,13 +79,15 @@ def _fill(copy: Path, folder: Path, name: str, files: list[Path]) -> None:
     copy.mkdir()
     for file in files:
         target = copy / file.relative_to(folder)
-        if not _inside(file, folder):
+        if not inside(file, folder):
             if file.parent == folder:
                 raise UnsafeCheckpoint(
-                    f"{name}/{file.name} is a link out of the folder, to {file.resolve()}: "
+                    f"{name}/{file.name} is a link out of the folder, to {os.path.realpath(file)}: "
                     "please put the file itself in its place if you trust it."
                 )
             continue
+        if not file.is_file():  # a pipe would be waited at for ever
+            raise BrokenCheckpoint(f"{name}/{file.name} is not a file: please download it again.")
         target.parent.mkdir(parents=True, exist_ok=True)
         size = file.stat().st_size
         if file.suffix == ".safetensors":
@@ -103,19 +107,10 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if depth:
+            if depth and inside(path, folder):
                 yield from _files(path, depth - 1)
         elif path.suffix in (*TEXTS, ".safetensors"):
             yield path
-
-
-def _inside(file: Path, folder: Path) -> bool:
-    """Whether a file lies in the folder; the hub's cache links each snapshot's to the same repository's blobs/."""
-    root = folder.resolve()
-    cached = root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--")
-    return (
-        root.parent.parent / "blobs" if cached else root
-    ) in file.resolve().parents or root in file.resolve().parents
 
 
 def _is_object(path: Path) -> bool:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from lvlm import LVLM, Anatomy, Parts
 from lvlm.encoding import encode_texts, prompt_text
 from lvlm.events import Progress, Report, silent
+from lvlm.plain import typed
 from lvlm.reshaped import shared_copy
 
 from .peak import added_by
@@ -47,7 +48,8 @@ class Cost:
 
     @classmethod
     def from_dict(cls, data: dict) -> "Cost":
-        return cls(**{**data, "parameters": Parts(**data["parameters"]), "workload": Workload(**data["workload"])})
+        """Raises ValueError for what is no cost."""
+        return typed(cls, data)
 
 
 def count(anatomy: Anatomy, workload: Workload, weight_bytes: int | None = None) -> Cost:

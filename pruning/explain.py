@@ -1,5 +1,13 @@
 """A plan in words. Reads a Plan; decides nothing."""
 
+WHY = {  # what the importances say of a unit that goes
+    "taylor": "the loss would change least without them (Taylor importance)",
+    "taylor-sum": "the loss would change least without them (Taylor importance of whole units)",
+    "activation": "they are least active (activation importance)",
+    "magnitude": "their weights are smallest",
+    "random": "drawn by chance, as a control",
+}
+
 
 def ranges(numbers) -> str:
     """[1, 2, 3, 7] → "1–3 and 7"."""
@@ -59,13 +67,7 @@ def explain(plan) -> str:
     heads = sum(x[1] * plan.heads_per_group[x[0]] for x in cut)
     if groups or neurons:
         touched = [i for i, h, n in cut if h or n]
-        why = {
-            "taylor": "the loss would change least without them (Taylor importance)",
-            "taylor-sum": "the loss would change least without them (Taylor importance of whole units)",
-            "activation": "they are least active (activation importance)",
-            "magnitude": "their weights are smallest",
-            "random": "drawn by chance, as a control",
-        }[plan.settings.get("importance", "taylor")]
+        why = WHY[plan.settings.get("importance", "taylor")]
         where = "in each of" if plan.settings.get("ranking") == "layer" else "unevenly over"
         shared = f" ({counted(groups, 'whole key/value group')})" if groups != heads else ""
         what = " and ".join(filter(None, [counted(heads, "attention head") + shared, counted(neurons, "MLP neuron")]))

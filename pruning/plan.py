@@ -8,15 +8,22 @@ from functools import cached_property
 import numpy as np
 
 from lvlm import BadPlan
+from lvlm.files import line
+from lvlm.plain import parsed, typed
 
 from .cost import Cost, count
-from .explain import explain
+from .explain import WHY, explain
 from .scores import Scores
 from .solver import METRICS, Budget, Choice, layerwise, widthwise_global, widthwise_local
 from .wishes import Unit, check, start
 
 METHODS = ("layerwise", "widthwise", "both")
 SCHEMA = 1
+SETTINGS = {  # those that somebody reads; there may be others
+    "metric": str, "budget": float | None, "importance": str, "ranking": str, "protected": list[int],
+    "pinned": list[str], "forced": list[str], "contiguous": bool, "round_to": int, "depth_share": float | None,
+    "share_per_layer": float, "sample_ids": list[str], "seed": int, "calibration": dict, "scores": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,21 +91,51 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """Raises BadPlan for anything that is not a plan."""
+        """Raises BadPlan for anything that is not a plan, whole and free of contradictions."""
         try:
-            data = json.loads(text)
-            if data.pop("schema") != SCHEMA:
+            data = parsed(text)
+            if not isinstance(data, dict):
+                raise ValueError("it is not an object")
+            if data.pop("schema", None) != SCHEMA:
                 raise BadPlan("This plan was written by another version: please make it again.")
-            data["cost"] = Costs(*(Cost.from_dict(data["cost"][x]) for x in ("before", "after")))
-            data["layers"] = tuple(data["layers"])
-            for part in ("heads", "neurons"):
-                data[part] = tuple(np.asarray(x, dtype=np.int64) for x in data[part])
-            for part in ("dense_shape", "unit_costs"):
-                data[part] = tuple(tuple(x) for x in data[part])
-            data["heads_per_group"] = tuple(data["heads_per_group"])
-            return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadPlan("This is not a plan: please make one from scores.") from error
+            for part in {"heads", "neurons"} & data.keys():
+                data[part] = [_indices(x, part) for x in data[part]]
+            plan = typed(cls, data)
+            _check(plan)
+        except (ValueError, TypeError) as error:
+            raise BadPlan(f"This is not a plan ({line(error)}): please make one from scores.") from error
+        return plan
+
+
+def _indices(found, name: str) -> np.ndarray:
+    array = np.asarray(found)
+    if not isinstance(found, list) or array.ndim != 1 or found and array.dtype != np.int64:
+        raise ValueError(f"its {name} are not whole numbers")
+    return array.astype(np.int64)
+
+
+def _check(plan: Plan) -> None:
+    """Raise ValueError unless what stays is part of what there was, and the settings are what their readers take."""
+    kept, shape = set(plan.layers), plan.dense_shape
+    per_layer = (plan.heads, plan.neurons, plan.heads_per_group, plan.unit_costs)
+    if not kept or not _rises(np.array(plan.layers), len(shape)) or any(len(x) != len(shape) for x in per_layer):
+        raise ValueError("its layers are not those of one model")
+    for i, units in enumerate(zip(plan.heads, plan.neurons)):
+        if any((len(x) > 0) != (i in kept) or not _rises(x, n) for x, n in zip(units, shape[i])):
+            raise ValueError(f"what stays of layer {i} is not a part of it")
+    if plan.method not in METHODS or not 0 <= plan.achieved <= 1 or not 0 <= (plan.ratio or 0) < 1:
+        raise ValueError("its method or ratio is none")
+    said = {k: typed(kind, plan.settings[k], k) for k, kind in SETTINGS.items() if k in plan.settings}
+    if said.get("importance", "taylor") not in WHY or any(not 0 <= i < len(shape) for i in said.get("protected", ())):
+        raise ValueError("its settings are those of no plan")
+    for unit in (*said.get("pinned", ()), *said.get("forced", ())):
+        Unit.parse(unit)
+    typed(float | None, said.get("scores", {}).get("loss"), "loss")
+
+
+def _rises(index: np.ndarray, end: int) -> bool:
+    """Whether indices are sorted, each once, from 0 and below `end`."""
+    return bool((np.diff(index) > 0).all()) and not (len(index) and (index[0] < 0 or index[-1] >= end))
 
 
 def make_plan(

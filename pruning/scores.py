@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lvlm import Anatomy, BadPlan
+from lvlm import Anatomy, BadPlan, LVLMError
 from lvlm.disk import whole
+from lvlm.files import header, line
+from lvlm.plain import parsed, typed
 
 from .cost import Workload
 
@@ -123,21 +125,43 @@ class Scores:
     def load(cls, path: str | os.PathLike) -> "Scores":
         """Raises BadPlan for a file that holds no scores."""
         try:
+            if not Path(path).is_file():
+                raise BadPlan(f"There is no scores file {path}: please calibrate first.")
+            header(Path(path))  # which says that the file is as long as it should be
             with safe_open(path, framework="np") as file:
-                about = json.loads((file.metadata() or {})["prunoscope"])
+                about = parsed((file.metadata() or {})["prunoscope"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
-        except FileNotFoundError as error:
-            raise BadPlan(f"There is no scores file {path}: please calibrate first.") from error
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise BadPlan(f"{Path(path).name} is not a scores file: please calibrate again.") from error
-        if about.pop("schema") != SCHEMA:
-            raise BadPlan(f"{Path(path).name} was written by another version: please calibrate again.")
-        found: dict[str, dict[str, list]] = {}
-        for name in sorted(set(arrays) - set(BLOCK)):
-            kind, part, _ = name.split(".")
-            found.setdefault(kind, {"heads": [], "neurons": []})[part].append(arrays[name])
-        importance = {k: Importance(tuple(v["heads"]), tuple(v["neurons"])) for k, v in found.items()}
-        about["anatomy"] = Anatomy.from_dict(about["anatomy"])
-        about["workload"] = Workload(**about["workload"])
-        about["sample_ids"] = tuple(about["sample_ids"])
-        return cls(**about, **{name: arrays[name] for name in BLOCK}, importance=importance)
+            if about.pop("schema") != SCHEMA:
+                raise BadPlan(f"{Path(path).name} was written by another version: please calibrate again.")
+            return _put_together(about, arrays)
+        except BadPlan:
+            raise
+        except (SafetensorError, LVLMError, LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+            raise BadPlan(f"{Path(path).name} is not a scores file ({line(error)}): please calibrate again.") from error
+
+
+def _put_together(about: dict, arrays: dict[str, np.ndarray]) -> Scores:
+    """Raise ValueError, TypeError or KeyError unless there is a number for everything that the anatomy has."""
+    anatomy = Anatomy.from_dict(about.pop("anatomy"))
+    loss = about.pop("loss")  # NaN where there is none
+    if not isinstance(loss, float):
+        raise ValueError("its loss is no number")
+    wanted = {"heads": [x.groups for x in anatomy.layers], "neurons": [x.neurons for x in anatomy.layers]}
+    importance = {}
+    for kind in sorted({x.split(".")[0] for x in arrays} - {*BLOCK}):
+        parts = [
+            tuple(_numbers(arrays.pop(f"{kind}.{part}.{i:04d}"), n) for i, n in enumerate(counts))
+            for part, counts in wanted.items()
+        ]
+        importance[kind] = Importance(*parts)
+    blocks = {x: _numbers(arrays.pop(x), len(anatomy.layers), x != BLOCK[0]) for x in BLOCK}
+    if arrays or not importance:
+        raise ValueError("it holds other arrays than scores")
+    return replace(typed(Scores, {**about, **blocks, "anatomy": anatomy, "importance": importance}), loss=loss)
+
+
+def _numbers(array: np.ndarray, count: int, maybe_none: bool = False) -> np.ndarray:
+    """An array (count,) of numbers; maybe_none: NaN says that there was nothing to measure."""
+    if array.shape != (count,) or array.dtype.kind != "f" or not (maybe_none or np.isfinite(array).all()):
+        raise ValueError("it does not have a number for everything in the model")
+    return array

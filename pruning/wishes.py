@@ -10,6 +10,9 @@ from lvlm import Anatomy, BadPlan
 from .solver import Choice
 
 
+MOST_DIGITS = 9
+
+
 @dataclass(frozen=True)
 class Unit:
     """A whole layer, or one head of it (the key/value group where several query heads share one); counted from 0."""
@@ -33,7 +36,8 @@ class Unit:
     def parse(cls, text: str) -> "Unit":
         """ "3" is layer 3, "3.2" its head 2. Raises BadPlan for anything else."""
         layer, dot, head = str(text).strip().partition(".")
-        if not layer.isdecimal() or (dot and not head.isdecimal()):
+        long = len(layer) > MOST_DIGITS or len(head) > MOST_DIGITS
+        if long or not layer.isdecimal() or (dot and not head.isdecimal()):
             raise BadPlan(f"{text!r} names no layer or head: please write 3 for layer 3, or 3.2 for its head 2.")
         return cls(int(layer), int(head) if dot else None)
 

@@ -1,13 +1,13 @@
 """How a pruned model is healed, as plain data: what trains, against which losses, on how much data and how long."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lvlm import LVLM
 from lvlm.catalogue import find
+from lvlm.plain import MOST_NUMBER, parsed
 from pruning import Plan
 
 from .errors import BadRecipe
@@ -121,10 +121,15 @@ class Recipe:
             number = x.name in ABOVE_ZERO or isinstance(x.default, int | float)
             if not number or (value is None and x.default is None):
                 continue
-            if type(value) not in (int, float, bool) or not math.isfinite(value):
+            if type(value) not in (int, float, bool) or not -MOST_NUMBER <= value <= MOST_NUMBER:  # nor NaN
                 raise BadRecipe(f"{x.name} is {value!r}: please give a number.")
             if x.type in (int, int | None) and value != int(value):
                 raise BadRecipe(f"{x.name} is {value!r}: please give a whole number.")
+        if not isinstance(self.checkpointing, bool):
+            raise BadRecipe(f"checkpointing is {self.checkpointing!r}: please give true or false.")
+        for name in ("checkpoints", "cache"):
+            if not isinstance(getattr(self, name), str | None):
+                raise BadRecipe(f"{name} is {getattr(self, name)!r}: please give the name of a folder.")
         every = self.l2_layers if isinstance(self.l2_layers, int) else {"last": 1, "all": 1}.get(self.l2_layers, 0)
         if every < 1:
             raise BadRecipe(f"l2_layers is {self.l2_layers!r}: choose last, all, or a number k for every k-th layer.")
@@ -176,7 +181,7 @@ class Recipe:
     def from_json(cls, text: str) -> "Recipe":
         """Raises BadRecipe for what is no recipe."""
         try:
-            data = json.loads(text)
+            data = parsed(text)
         except ValueError as error:
             raise BadRecipe(
                 "This is not a recipe: it should be a JSON object, as `Recipe().to_json()` writes."

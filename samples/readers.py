@@ -3,19 +3,21 @@
 All are seeded: the same reader, split, number and seed give the same samples in every process.
 """
 
-import json
 import random
 from collections.abc import Container, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from lvlm.errors import BadImage, BadSamples
+from lvlm.files import inside, line
 from lvlm.images import open_image
+from lvlm.plain import parsed
 from samples.questions import ASKERS, knowledge
 from samples.sample import Sample, Turn
 from samples.scenes import UNSEEN_STYLE, draw, make_scene
 
 TASKS = (*ASKERS, "knowledge")  # of the scenes
+MOST_ENTRIES = 1 << 32  # bytes of an instruction file; the largest published one takes a quarter
 TRAINING_TURNS = 6  # a training sample talks several turns about one image, as LLaVA's instruction data does
 
 
@@ -129,11 +131,11 @@ def _chosen(total: int, n: int | None, seed: int) -> list[int]:
 
 def _instructions(path: Path, images: Path | None, n: int | None, seed: int) -> list[Sample]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadSamples(f"There is no file {path}: please check the path.") from error
+        if not path.is_file():
+            raise BadSamples(f"There is no file {path}: please check the path.")
+        entries = parsed(path.read_bytes(), MOST_ENTRIES)
     except (OSError, ValueError) as error:
-        raise BadSamples(f"{path.name} is not readable JSON: please check the file.") from error
+        raise BadSamples(f"{path.name} is not readable JSON ({line(error)}): please check the file.") from error
     if not isinstance(entries, list) or not entries:
         raise BadSamples(f"{path.name} should hold a JSON list of conversations, as LLaVA's instruction data does.")
     folder = images or path.parent
@@ -154,11 +156,23 @@ def _conversation(path: Path, index: int, entry: dict, folder: Path) -> Sample:
         raise BadSamples(f"{where} has an empty question or answer: remove it or fill it in.")
     image = None
     if entry.get("image"):
-        try:
-            image = open_image(folder / str(entry["image"]))
-        except BadImage as error:
-            raise BadSamples(f"{where} names an image that cannot be opened: {error}") from error
+        image = _image(where, entry["image"], folder)
     return Sample(f"{path.name}/{entry.get('id', index)}", image, tuple(turns), "instruction")
+
+
+def _image(where: str, name: object, folder: Path):
+    """Of the folder, and of nowhere else: the file may come from anybody."""
+    try:
+        if not isinstance(name, str) or not inside(folder / name, folder):
+            raise BadSamples(
+                f"{where} names an image {name!r} that is not in {folder.name}: please put it there, or say in which "
+                "folder the images are."
+            )
+        return open_image(folder / name)
+    except ValueError as error:
+        raise BadSamples(f"{where} names an image {name!r}, which no file can be called: please correct it.") from error
+    except BadImage as error:
+        raise BadSamples(f"{where} names an image that cannot be opened: {error}") from error
 
 
 def _is_from(part: object, who: str) -> bool:
