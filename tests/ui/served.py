@@ -77,11 +77,11 @@ def picture(path: str) -> dict:
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def until(condition, what: str) -> None:
+def until(condition, what) -> None:
     """Wait for a condition, looking again and again, up to a deadline."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what() if callable(what) else what
         time.sleep(0.01)
 
 

@@ -65,9 +65,12 @@ def endpoints(desks: Desks) -> list[Callable]:
             raise LVLMError("The last question is still being answered: please wait, or call cancel.")
         job = desk.ask(desk.image, check_question(question), **vars(how))
         exchange = desk.talk[-1]
-        while job.busy:
-            yield told.exchange(exchange)
-            await asyncio.sleep(LOOK_SECONDS)
+        try:
+            while job.busy:
+                yield told.exchange(exchange)
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            job.cancel()  # ended, or whoever asked has hung up
         await ended(job)
         yield told.exchange(exchange)
 
