@@ -6,7 +6,7 @@ from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
 from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
 from ui.measuring import store
-from ui.texts import retell, say
+from ui.texts import retell, say, tell
 from ui.variants import ORIGINAL
 from ui.workspace import MOST_RATIO, Desk
 
@@ -124,7 +124,7 @@ def _measured_before(plan, recipe) -> str:
         if found is not None:
             kept, evidence = found
             source = "10.ours" if evidence.source == "ours" else "10.paper"  # as the tour names them
-            where = words.escape(say(source, model=evidence.model, where=evidence.where))
+            where = words.escape(tell(source, model=evidence.model, where=retell(evidence.where)))
             share = words.percent(round(kept / 100, 3))
             rows += f"<tr><th>{say(HEALED[training])}</th><td>{share}</td><td>{where}</td></tr>"
     what = say("Kept of the original's score, {ratio} {method}, as measured before",

@@ -38,7 +38,8 @@ def static(english: str) -> str:
 def translations() -> gr.I18n:
     """Everything that is translated in the browser, in both languages."""
     said = {language: _texts(language) for language in LANGUAGES}
-    return gr.I18n(en={x: x for x in labels()} | said["en"], zh=labels() | said["zh"])
+    fixed = {x: y for x, y in labels().items() if "{" not in x}  # the others are put together before they are sent
+    return gr.I18n(en={x: x for x in fixed} | said["en"], zh=fixed | said["zh"])
 
 
 def _texts(language: str) -> dict[str, str]:
@@ -106,7 +107,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
 
 
 def headers(app: gr.Blocks) -> Part:
-    """The headers of all tabs and steps: Gradio translates those of opened ones alone."""
+    """The headers of the tabs: Gradio translates those of opened ones alone."""
     tabs = [x for x in app.blocks.values() if isinstance(x, gr.Tab)]
-    said = [x.label if isinstance(x.label, str) else x.label.key for x in tabs]
-    return Part(tabs, lambda desk: [type(x)(say(y)) for x, y in zip(tabs, said)], state=lambda desk: None)
+    said = [x.label for x in tabs]
+    return Part(tabs, lambda desk: [gr.Tab(say(x)) for x in said], state=lambda desk: None)
