@@ -286,7 +286,8 @@ def evidence(found: Sequence[Evidence], way: Way, kept: float, say: Say) -> go.F
 
 
 def takeover(found: Takeover, say: Say) -> go.Figure:
-    """A bar for each neuron that goes, the most replaceable first: solid what the others can say in its place, hatched what is lost."""
+    """A bar for each neuron that goes, the most replaceable first: solid what the others can say in its place, hatched
+    what is lost."""
     order = np.argsort(-found.shares)
     shares, neurons = 100 * found.shares[order], found.neurons[order]
     figure = go.Figure()
@@ -296,8 +297,8 @@ def takeover(found: Takeover, say: Say) -> go.Figure:
         hoverinfo="text",
     )  # fmt: skip
     figure.add_bar(
-        x=list(range(1, len(shares) + 1)), y=100 - shares, marker=dict(color="rgba(0,0,0,0)", line_width=0,
-        pattern=HATCH), width=1.0, hoverinfo="skip",
+        x=list(range(1, len(shares) + 1)), y=100 - shares, width=1.0, hoverinfo="skip",
+        marker=dict(color="rgba(0,0,0,0)", line_width=0, pattern=HATCH),
     )  # fmt: skip
     figure.add_hline(y=100 * found.together, line=dict(color=GREY, dash="dot", width=2))
     look(figure, 320, say("11.axis.neurons"), say("11.axis.share"))
