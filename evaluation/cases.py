@@ -37,6 +37,7 @@ VERDICTS = {
     "both-fail": "Both fail",
 }
 MOST_NOTE = 4000  # characters
+MOST_REPAIRED = 1000  # samples that opening a case may repair on
 
 
 class BadCase(LVLMError):
@@ -112,6 +113,8 @@ class Case:
         wrong = [x.kind for x in self.sides if x.kind not in KINDS]
         if wrong:
             raise BadCase(f"There is no kind of variant {wrong[0]!r}: it is one of {', '.join(KINDS)}.")
+        if any(not 0 <= x.repair <= MOST_REPAIRED for x in self.sides):
+            raise BadCase(f"A case's models are repaired on 0 to {MOST_REPAIRED:,} samples: this one asks for others.")
         check_judgement(self.verdict, self.tags, self.note)
 
     @property

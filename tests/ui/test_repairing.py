@@ -1,10 +1,11 @@
 """Repair as a switch beside Prune: what it makes, and that everything that makes variants again makes it again."""
 
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
 
-from evaluation.cases import Case
+from evaluation.cases import BadCase, Case
 from lvlm import load
 from tests.ui.conftest import chatty, wait
 from ui import casefile, links, making, predicted, reopening, replay, resting, told
@@ -73,6 +74,8 @@ def test_a_case_repairs_again(desk, desks):
     said = casefile.said(desk.pruned, "two")
     assert said.made != casefile.said(desk.pruned.parent, "two").made
     case = Case("how many?", (said,), "one", desk.model.digest(), max_new_tokens=4)
+    with pytest.raises(BadCase, match="1,000 samples"):
+        replace(case, sides=(replace(said, repair=10**9),))
     other = desks.at("b")
     wait(other.open("one"))
     wait(reopening._ask_again(other, Case.from_dict(case.to_dict())))
