@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .disk import refusals, workplace
-from .errors import BrokenCheckpoint, NotAnLVLM, UnsafeCheckpoint
+from .errors import BrokenCheckpoint, LVLMError, NotAnLVLM, UnsafeCheckpoint
 from .files import inside, read_json, refuse_pickles
 from .plain import MOST_JSON
 from .processors import VIDEOS
@@ -63,6 +63,9 @@ def shown(folder: Path, name: str) -> Iterator[Path]:
         with refusals("A copy of the model's settings", place):
             _fill(copy, folder, name, files)
         yield copy
+    except LVLMError as error:  # which may quote a library: where the copy lay is nobody's business
+        error.args = (str(error).replace(f"{place}{os.sep}", ""),)
+        raise
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
