@@ -20,6 +20,9 @@ from lvlm.templates import TRIAL
 
 # How many inputs each test tries, at least; each proves that it did. Their sum is what the README quotes.
 CASES = {
+    "safetensors headers": 1500,
+    "indexes of weights": 300,
+    "files of a folder": 150,
     "images": 1500,
     "damaged images": 2000,
     "plans": 1500,
