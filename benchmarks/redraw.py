@@ -5,7 +5,7 @@
 
 The app runs in a process of its own, as `make demo` starts it. Each move sets the slider as a hand does; time runs in
 the page, from the slider's event to the server's answer (the button names the new share) and on to the frame after
-Plotly has drawn the network, block influence, heads and neurons anew. tests/ui/test_page.py bounds the server's part
+Plotly has drawn the network and the neurons anew. tests/ui/test_page.py bounds the server's part
 (plan, cards and figures of a 7B model) by itself.
 """
 
@@ -21,7 +21,7 @@ from benchmarks.machine import machine
 from benchmarks.pages import README, write_into
 from benchmarks.sessions import serve
 
-FIGURES = ("network", "influence", "heads", "neurons")
+FIGURES = ("network", "neurons")  # they change with every share; heads go by whole ones, and influence stays
 # Each figure's data object is another one once it was drawn anew.
 MOVE = """async ([share, names]) => {
   const slider = document.querySelector("#ratio input[type=range]"), button = document.querySelector("#prune");
@@ -73,7 +73,7 @@ def main() -> None:
             page.wait_for_selector("#prune:enabled")
             moves(page, 3)  # before anything is timed
             times = moves(page, given.moves)
-            for name, column in zip(("to the server's answer", "to four figures drawn anew"), times.T, strict=True):
+            for name, column in zip(("to the server's answer", "to the figures drawn anew"), times.T, strict=True):
                 p50, p95 = np.percentile(column, [50, 95])
                 lines.append(f"| {name} | {p50:.0f} ms | {p95:.0f} ms | {column.max():.0f} ms |")
         finally:
