@@ -7,13 +7,16 @@ BIN := .venv/bin
 LOCKS := $(addprefix locks/,setuptools.txt torch-cpu.txt torch.txt cuda.txt app.txt)
 INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes
 
-.PHONY: demo test lmms test-lmms clean
+.PHONY: demo test soak lmms test-lmms clean
 
 demo: .venv/.demo
 	$(BIN)/python app.py --port $(PORT)
 
 test: .venv/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: .venv/.demo
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
 .venv/.demo: $(LOCKS)
 	$(PYTHON) -m venv .venv

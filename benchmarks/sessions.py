@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gradio_client import Client
 
+from benchmarks.calls import Caller
 from benchmarks.machine import machine
 from benchmarks.pages import README, ROOT, write_into
 from lvlm import LVLM, load
@@ -43,7 +43,7 @@ class Session:
     """One visitor, and what the app answered."""
 
     place: int
-    client: Client
+    caller: Caller
     workspace: str = ""
     first: list[float] = field(default_factory=list)  # seconds to the first word
     wrong: list[str] = field(default_factory=list)
@@ -64,17 +64,17 @@ class Session:
 
     def prepare(self) -> None:
         """Open, plan and cut."""
-        self.workspace = self.client.predict(MODEL, api_name="/open_workspace")["workspace"]
-        self.client.predict(self.workspace, method=self.method, ratio=self.ratio, api_name="/plan")
-        self.client.predict(self.workspace, api_name="/prune")
+        self.workspace = self.caller.call("open_workspace", model=MODEL)["workspace"]
+        self.caller.call("plan", workspace=self.workspace, method=self.method, ratio=self.ratio)
+        self.caller.call("prune", workspace=self.workspace)
 
     def ask(self, number: int) -> None:
         """Lay the picture on the table, ask, and compare with what the library says."""
         example = self.example(number)
-        self.client.predict(self.workspace, example=example.title, api_name="/show_picture")
+        self.caller.call("show_picture", workspace=self.workspace, example=example.title)
         began, first, said = time.monotonic(), None, []
-        asking = dict(question=example.question, max_new_tokens=LONGEST, api_name="/ask_models")
-        for drawn in self.client.submit(self.workspace, **asking):
+        asking = dict(workspace=self.workspace, question=example.question, max_new_tokens=LONGEST)
+        for drawn in self.caller.stream("ask_models", **asking):
             said = [x["answer"].strip() for x in drawn["answers"]]
             if first is None and any(said):
                 first = time.monotonic() - began
@@ -101,6 +101,15 @@ def expected(method: str, ratio: float, picture: str, question: str) -> list[str
     """What the original and the pruned model answer."""
     models = _dense()[0], _pruned(method, ratio)
     return ["".join(x.chat(picture, question, max_new_tokens=LONGEST)).strip() for x in models]
+
+
+def know_what_to_expect(sessions: list[Session], questions: int) -> None:
+    """Every answer to come, computed here, one after the other; the models are let go."""
+    for x in sessions:
+        for number in range(questions):
+            example = x.example(number)
+            expected(x.method, x.ratio, str(example.image_path), example.question)
+    _pruned.cache_clear(), _dense.cache_clear()
 
 
 def together(todo: list) -> None:
@@ -165,13 +174,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         process, url = serve(Path(scratch) / "app.txt")
         try:
-            sessions = [
-                Session(i, Client(url, verbose=False, httpx_kwargs={"timeout": 300})) for i in range(given.sessions)
-            ]
-            for x in sessions:  # before anybody is timed
-                for number in range(2 * given.questions):
-                    example = x.example(number)
-                    expected(x.method, x.ratio, str(example.image_path), example.question)
+            sessions = [Session(i, Caller(url)) for i in range(given.sessions)]
+            know_what_to_expect(sessions, 2 * given.questions)  # before anybody is timed
             together([x.prepare for x in sessions])
             for number in range(given.questions):
                 together([lambda x=x: x.ask(number) for x in sessions])

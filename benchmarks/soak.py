@@ -1,0 +1,168 @@
+"""Hours of visitors in minutes: many sessions chat while one calibrates and one heals, again and again.
+
+    make soak                                                      # 50 sessions, 15 minutes: writes benchmarks/soak.md
+    python -m benchmarks.soak --minutes 2 --sessions 8 --no-table
+
+The app runs in a process of its own, as `make demo` starts it, and sessions are those of `benchmarks.sessions`: each
+cut its own way, with its own pictures, every answer held, letter by letter, against what the library said before,
+alone. Memory is what the process holds; "flat" compares every minute after the first with it.
+"""
+
+import argparse
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from benchmarks.calls import Caller
+from benchmarks.machine import machine
+from benchmarks.pages import ROOT, write_into
+from benchmarks.sessions import MODEL, Session, know_what_to_expect, serve, together
+
+QUESTIONS = 3  # of each session, asked over and over
+RECIPE = {"train": "projector", "sft": 1.0, "l2": 0.0, "minutes": 1, "batch": 4, "fraction": 0.02, "held_out": 8}
+FLAT = 0.05  # of what was held after the first minute
+BREATH = 0.1  # seconds between two questions of a session
+
+
+@dataclass
+class Watch:
+    """What the app's process holds, minute by minute."""
+
+    process: psutil.Process
+    began: float = field(default_factory=time.monotonic)
+    rows: list[tuple[float, float, int, int]] = field(default_factory=list)  # minutes, MiB, threads, open files
+
+    def look(self) -> None:
+        minutes, held = (time.monotonic() - self.began) / 60, self.process.memory_info().rss / 2**20
+        self.rows.append((minutes, held, self.process.num_threads(), self.process.num_fds()))
+
+    def furthest(self) -> float:
+        """By which share of the first minute's memory any later minute differs."""
+        later = [held for minutes, held, *_ in self.rows if minutes > 0.9]
+        return max((abs(x / later[0] - 1) for x in later), default=0.0)
+
+
+@dataclass
+class Others:
+    """What calibrates and heals beside the sessions until `over`, and everybody's mishaps."""
+
+    over: threading.Event = field(default_factory=threading.Event)
+    done: Counter = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+
+    def until_over(self, name: str, work) -> None:
+        """Do it again and again; what goes wrong is noted."""
+        while not self.over.is_set():
+            try:
+                work()
+                self.done[name] += 1
+            except Exception as error:  # noqa: BLE001 - reported at the end
+                self.errors.append(f"{name}: {type(error).__name__}: {error}")
+                self.over.wait(1)
+
+    def calibrate(self, caller: Caller, workspace: str) -> None:
+        caller.call("calibrate", workspace=workspace, samples=10 + self.done["calibrated"] % 5)
+
+    def heal(self, caller: Caller, workspace: str) -> None:
+        seen = caller.call("heal", workspace=workspace, recipe=RECIPE)
+        for x in seen["variants"]:
+            if x["kind"] == "recovered":
+                caller.call("drop", workspace=workspace, variant=x["id"])
+
+
+def chat(session: Session, others: Others) -> None:
+    """Ask the same few questions in turn, as fast as they are answered."""
+    number = 0
+
+    def ask() -> None:
+        nonlocal number
+        session.ask(number % QUESTIONS)
+        number += 1
+        others.over.wait(BREATH)
+
+    others.until_over("answered", ask)
+
+
+def run(url: str, process: psutil.Process, sessions: list[Session], minutes: float) -> tuple[Watch, Others]:
+    others, helpers = Others(), [Caller(url), Caller(url)]
+    together([x.prepare for x in sessions])
+    desks = [x.call("open_workspace", model=MODEL)["workspace"] for x in helpers]
+    threads = [threading.Thread(target=chat, args=(x, others)) for x in sessions]
+    for name, work, caller, desk in zip(("calibrated", "healed"), (others.calibrate, others.heal), helpers, desks):
+        threads.append(
+            threading.Thread(target=others.until_over, args=(name, lambda w=work, c=caller, d=desk: w(c, d)))
+        )
+    watch = Watch(process)
+    watch.look()
+    for thread in threads:
+        thread.start()
+    for _ in range(max(1, round(minutes))):
+        time.sleep(60)
+        watch.look()
+        print("minute {:.0f}: {:.0f} MiB, {} threads, {} open files".format(*watch.rows[-1]), flush=True)
+    others.over.set()
+    Caller(url).call("cancel", workspace=desks[1])  # what heals is in no hurry to end
+    for thread in threads:
+        thread.join()
+    others.errors = [x for x in others.errors if "was cancelled" not in x]
+    return watch, others
+
+
+def told(sessions: list[Session], watch: Watch, others: Others, after: tuple[int, int]) -> str:
+    """The figures as a table."""
+    times = np.array([x for session in sessions for x in session.first])
+    wrong = sum(len(x.wrong) for x in sessions)
+    p50, p95 = np.percentile(times, [50, 95])
+    first, last = watch.rows[0], watch.rows[-1]
+    rows = [
+        ("sessions chatting at once", f"{len(sessions)}, beside one that calibrates and one that heals"),
+        ("minutes", f"{last[0]:.0f}"),
+        ("answers, each held against a serial run", f"{len(times)}"),
+        ("wrong or somebody else's", f"{wrong}"),
+        ("errors", f"{len(others.errors)}"),
+        ("calibrations, healings", f"{others.done['calibrated']}, {others.done['healed']}"),
+        ("first word, median and 95%", f"{p50:.2f} s, {p95:.2f} s"),
+        ("memory, minute by minute", ", ".join(f"{x[1]:.0f}" for x in watch.rows) + " MiB"),
+        ("furthest from the first minute (bar: 5%)", f"{100 * watch.furthest():.1f}%"),
+        ("threads at the beginning, the end, at rest", f"{first[2]}, {last[2]}, {after[0]}"),
+        ("open files at the beginning, the end, at rest", f"{first[3]}, {last[3]}, {after[1]}"),
+    ]
+    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return f"{table}\n\n{machine()}; {MODEL}; clients on the same machine."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--no-table", action="store_true", help="print only")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "app.txt"
+        process, url = serve(log)
+        try:
+            sessions = [Session(i, Caller(url)) for i in range(given.sessions)]
+            know_what_to_expect(sessions, QUESTIONS)
+            app = psutil.Process(process.pid)
+            watch, others = run(url, app, sessions, given.minutes)
+            table = told(sessions, watch, others, (app.num_threads(), app.num_fds()))
+            traces = log.read_text().count("Traceback")
+        finally:
+            process.terminate()
+            process.wait(60)
+    print(table, f"stack traces in the log: {traces}", *others.errors[:10], sep="\n")
+    print(*(x for session in sessions for x in session.wrong[:3]), sep="\n")
+    if not given.no_table:
+        write_into(ROOT / "benchmarks" / "soak.md", "soak", table)
+
+
+if __name__ == "__main__":
+    main()
