@@ -13,7 +13,7 @@ from pathlib import Path
 from evaluation.cells import Cell
 from evaluation.scoring import Record, Report, questions
 from lvlm import LVLMError
-from lvlm.disk import whole
+from lvlm.disk import settle, whole
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / "assets/results"  # what the bundled models came to, made by `python cli.py experiment`
@@ -56,7 +56,10 @@ class Store:
         return found
 
     def note(self, keys: Iterable[tuple[Cell, str]]) -> None:
-        """Remember which key each cell has, so that its result is found without a model. Raises NotWritten."""
+        """Remember which key each cell has, so that its result is found without a model; clear away what killed runs
+        left among the results. Raises NotWritten."""
+        for place in self.folder.glob("[!.]*"):
+            settle(place)
         file = self.folder / INDEX
         found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         found |= {cell.name: key for cell, key in keys}

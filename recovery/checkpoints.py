@@ -64,6 +64,7 @@ def write(folder: Path, saved: Saved) -> None:
 
 def read(folder: Path, key: dict) -> Saved | None:
     """The last whole checkpoint in a folder, or None. Raises BadRecipe for one of another run, or a broken one."""
+    settle(folder)
     places = sorted(folder.glob("step-*"))
     if not places:
         return None

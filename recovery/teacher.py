@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lvlm import LVLM
-from lvlm.disk import whole
+from lvlm.disk import settle, whole
 from lvlm.events import Progress, Report
 from lvlm.reshaped import shared_copy
 
@@ -64,6 +64,7 @@ class Kept:
 
     def fill(self, teacher: Teacher, model: LVLM, samples, recipe: Recipe, world, compute, report: Report) -> None:
         """Write what is not there yet; processes share the files among themselves. Raises NotWritten."""
+        settle(self.folder)
         shards: dict[int, list[int]] = {}
         for index, (shard, _) in self.place.items():
             shards.setdefault(shard, []).append(index)
