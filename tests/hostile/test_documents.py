@@ -64,7 +64,8 @@ def test_recipes(guard, text):
 
 
 def _case() -> dict:
-    said = Said("pruned-1", "pruned", "Pruned 30%", "three apples", 0.3, json.dumps(PLANS[0]), None, False, None, 0.5)
+    plan = json.dumps(PLANS[0])
+    said = Said("pruned-1", "pruned", "Pruned 30%", "three apples", 0.3, plan, probability=0.5)
     first = Said("original", "original", "Original", "two apples")
     picture = tiny.picture()
     from evaluation.cases import png
