@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from evaluation import paper
+from evaluation.choices import PUBLISHED
 from evaluation.experiments import BARS, EXPERIMENTS
 from evaluation.findings import FAILS, FINDINGS, HOLDS, OPEN, PARTLY
 from evaluation.suites import NINE
@@ -27,6 +28,9 @@ READ = {  # how to read the figure
     "int8": "The models of best practice with their decoder's weights in 8 bits (LLM.int8).",
     "answers": "The models of best practice on a few questions. Point at a mark to read the answer.",
     "healing": "All decoder weights, SFT + KL + L2, for minutes. Dotted: what is to be reached.",
+    "competing": "Heads and neurons of all layers compete; healed for minutes. Dotted: what is to be reached.",
+    "beyond": "Better choices of what goes (filled: repaired, too) beside the paper's way. Nothing is trained.",
+    "repaired": "Widthwise, SFT + L2 with LoRA: as published, and on top of repair.",
 }
 SAID = {  # what the paper says against itself: beginnings of `paper.Contradiction.where`
     "zero-shot": ("§4.2.1", "Table 2", "Tables 2"),
@@ -147,10 +151,30 @@ def _healing(t: pd.DataFrame) -> str:
     return say("{reached} of {of} healed models reach what was aimed at", reached=reached, of=len(t))
 
 
+def _beyond(t: pd.DataFrame) -> str:
+    ratio = _middle(t)
+    plain = _at(t, method="widthwise", chosen=PUBLISHED, repair=False, ratio=ratio)
+    best = t[(t["ratio"] == ratio) & (t["method"] != "layerwise")]["AVG-%"].max()
+    return say(
+        "Without training, {share} widthwise keeps {plain:.0f}% as published and {best:.0f}% by the best way here",
+        share=percent(ratio), plain=plain, best=best,
+    )  # fmt: skip
+
+
+def _repaired(t: pd.DataFrame) -> str:
+    t = t[t["ratio"] > 0]
+    half = _at(t, repair=True, planned=t["planned"].min())
+    whole = _at(t, repair=False, planned=t["planned"].max())
+    return say(
+        "Half of the training heals to {half:.0f}% on top of repair, all of it without repair to {whole:.0f}%",
+        half=half, whole=whole,
+    )  # fmt: skip
+
+
 SENTENCES: dict[str, Callable[[pd.DataFrame], str]] = {
     "zero-shot": _zero_shot, "modality": _modality, "efficiency": _efficiency, "calibration": _calibration,
     "parts": _parts, "losses": _losses, "data": _data, "practice": _practice, "int8": _int8, "answers": _answers,
-    "healing": _healing,
+    "healing": _healing, "competing": _healing, "beyond": _beyond, "repaired": _repaired,
 }  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from evaluation import paper
-from evaluation.experiments import COMBINATIONS, EXPERIMENTS
+from evaluation.choices import PUBLISHED
+from evaluation.experiments import COMBINATIONS, EXPERIMENTS, STEPS
 from ui.texts import retell, say
 from ui.words import VARIANT_COLOURS, percent, significant
 
@@ -22,6 +23,12 @@ LOSS_COLOURS = ("#64748b", "#2f7fd6", "#0f9f8f", "#8b5cf6", "#c026d3", "#b7791f"
 TOGETHER = [frozenset(x.split("+")) for x in COMBINATIONS]
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "cross", "pentagon", "hexagram")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+WAY_LOOKS = {  # (method, choice) of `beyond` → its name, and colour, dash and symbol; open symbols are not repaired
+    ("widthwise", PUBLISHED): ("widthwise as published", METHOD_LOOKS["widthwise"]),
+    ("layerwise", PUBLISHED): ("layerwise as published", METHOD_LOOKS["layerwise"]),
+    ("widthwise", "global"): ("all heads and neurons compete", ("#8b5cf6", "dot", "square")),
+    ("both", "search"): ("searched", ("#0f9f8f", "dashdot", "star")),
+}
 X_TITLES = {
     "ratio": "language model removed (%)",
     "fraction": "training data used (%)",
@@ -114,6 +121,12 @@ def _appearance(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]
         return say("{share} removed", share=percent(about["ratio"])), RATIO_LOOKS.get(
             about["ratio"], ("#64748b", "solid", "circle")
         )
+    if experiment in ("competing", "repaired"):
+        return _trained(experiment, about)
+    if experiment == "beyond":
+        name, look = WAY_LOOKS[about["method"], about["chosen"]]
+        named = say("{way}, repaired", way=say(name)) if about["repair"] else say(name)
+        return named, (*look[:2], look[2] + ("" if about["repair"] else "-open"))
     method = about["method"]
     colour, dash, symbol = METHOD_LOOKS[method]
     named = retell(method)
@@ -136,6 +149,22 @@ def _appearance(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]
         share = percent(about["fraction"])
         return say("{method}, {share} of the data", method=named, share=share), (colour, "dot", f"{symbol}-open")
     return named, (colour, dash, symbol)
+
+
+def _trained(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]]:
+    """Of trainings that go beyond the paper's."""
+    plain, healed = "#64748b", VARIANT_COLOURS["recovered"]
+    if experiment == "repaired":
+        n = about["planned"]
+        if not about["repair"]:
+            return say("as published, {n} updates", n=n), (plain, "solid", "circle")
+        look = ("dot", "diamond") if 2 * n <= STEPS else ("dash", "square")
+        return say("on top of repair, {n} updates", n=n), (healed, *look)
+    if about["fraction"] == 0:
+        return say("before training"), (plain, "dot", "circle-open")
+    if about["fraction"] == 1:
+        return say("all the data"), (healed, "solid", "circle")
+    return say("{share} of the data", share=percent(about["fraction"])), (healed, "dash", "square-open")
 
 
 def _sentence(experiment: str, name: str, row: dict, x: str) -> str:

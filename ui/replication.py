@@ -132,7 +132,7 @@ def _figure(name: str, found: Found, printed: list):
         return figures.efficiency(found.table)
     if name == "answers":
         return figures.answers(*measuring.said(found.results))
-    bars = BARS if name == "healing" else {}
+    bars = BARS if name in ("healing", "competing") else {}
     return figures.experiment(lines.axis(name), lines.ours(name, found.table), printed, bars)
 
 

@@ -322,13 +322,13 @@ def test_a_refused_recipe_is_said_and_not_started(desk, endpoint):
     """The page says what is wrong, Heal cannot be pressed, and a start by its endpoint is refused too; a choice from
     the list mends it."""
     good = ["lora", 1, 0, 0, 1, 2, "last", 1e-3, 4, 2, 100, "repaired", 1, None, "scenes", 0]
-    choice, said, button = endpoint("set_recipe")("a", *good[:7], -1, *good[8:])
+    choice, said, button, *_ = endpoint("set_recipe")("a", *good[:7], -1, *good[8:])
     assert "learning_rate" in said and "notice-error" in said and button.interactive is False
     endpoint("start_healing")("a", None)
     assert "learning_rate" in desk.notice and not desk.busy
-    choice, said, button, *settings = endpoint("choose_recipe")("a", "strongest")
+    choice, said, button, _, *settings = endpoint("choose_recipe")("a", "strongest")
     assert choice == "strongest" and "notice-error" not in said and button.interactive and settings[0] == "full"
-    choice, said, button = endpoint("set_recipe")("a", *good)
+    choice, said, button, *_ = endpoint("set_recipe")("a", *good)
     assert choice == "own" and "the projector and LoRA on SFT + L2 for about 1 minute" in said
     endpoint("resume_healing")("a", None)
     assert "no unfinished run" in desk.notice
