@@ -5,14 +5,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from .encoding import encode_texts, prompt_text
-from .errors import BadQuestion
+from .errors import BadQuestion, BrokenCheckpoint
 from .events import Progress, Report
+from .files import line
 from .images import check_question, open_image
 
 
@@ -73,6 +75,19 @@ class _TokenQueue:
         pass  # the thread itself says when it has ended, also when it failed
 
 
+@contextmanager
+def _fitting(name: str) -> Iterator[None]:
+    """Around a network that computes: what transformers raises where processor and config do not fit together, which
+    no file tells before (as many image tokens as features), becomes a sentence."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as error:
+        raise BrokenCheckpoint(
+            f"{name} cannot answer: its processor and its config.json do not fit together ({line(error)}). "
+            "Please download both again."
+        ) from error
+
+
 def _speak(network, options: dict) -> None:
     """Generate, in a thread that knows nothing of the stream it serves: one that nobody holds can go, and ends it."""
     error = None
@@ -99,7 +114,7 @@ class ChatStream(Iterator[str]):
         inputs = encode_prompt(model, image, question, history)
         self.prompt_tokens = inputs["input_ids"].shape[1]
         self.stats: ChatStats | None = None
-        self._tokenizer = model.processor.tokenizer
+        self._name, self._tokenizer = model.name, model.processor.tokenizer
         self._closed = threading.Event()
         self._user_stop = stop or threading.Event()
         self._ids: list[int] = []
@@ -163,7 +178,8 @@ class ChatStream(Iterator[str]):
         stopped = self._closed.is_set() or self._user_stop.is_set()
         self.stats = ChatStats(self.prompt_tokens, n, first - self._start, rate, stopped)
         if self._error is not None and not self._closed.is_set():
-            raise self._error
+            with _fitting(self._name):
+                raise self._error
         piece = self._new_text(last=True)
         if piece:
             return piece
@@ -241,7 +257,8 @@ def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size
             check_question(prompts[rows[0]][1], tokens, model.context)
             room = min(max_new_tokens, model.context - tokens)
             with torch.no_grad():
-                found = model.network.generate(**inputs, max_new_tokens=room, **_greedy(model))[:, tokens:]
+                with _fitting(model.name):
+                    found = model.network.generate(**inputs, max_new_tokens=room, **_greedy(model))[:, tokens:]
             if prepared is not None:
                 wait([prepared])
             decoded = model.processor.tokenizer.batch_decode(

@@ -57,7 +57,15 @@ def prompt_text(processor, turns, image, ask: bool) -> str:
     turns = [(reserved.sub(" ", q), a if a is None else reserved.sub(" ", a)) for q, a in turns]
     try:
         return processor.apply_chat_template(messages(turns, image), add_generation_prompt=ask)
-    except (TemplateError, OverflowError, RecursionError, TypeError) as error:
+    except (
+        TemplateError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         why = line(error).rstrip(".")
         raise BrokenCheckpoint(f"The model's chat template does not take this conversation: {why}.") from error
 
@@ -110,6 +118,10 @@ def _encoded(processor, rows, texts, images, side: str, answers) -> dict:
                 f"This model answers only questions about an image ({line(error)}): please give one."
             ) from error
         raise BadImage(f"This model's processor cannot take the image ({line(error)}): please crop it.") from error
+    except (TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise BrokenCheckpoint(
+            f"The settings of the model's processor cannot be used ({line(error)}): please download its files again."
+        ) from error
     return dict(inputs)
 
 

@@ -16,6 +16,7 @@ from .errors import BadPlan, BrokenCheckpoint, LVLMError, NotAnLVLM, UnknownMode
 from .events import Progress, Report, silent
 from .files import bytes_in, line, numbers_in, quiet, read_json, weight_files
 from .fit import Purpose
+from .history import read_past
 from .hub import TEXTS, download, split
 from .memory import SMALL, Shapes, default_device, default_itemsize
 from .model import LVLM
@@ -26,8 +27,10 @@ from .safety import check, check_adapter, shown
 from .shortage import enough_memory
 from .templates import check_templates
 
-HISTORY = "pruning.json"
-UNBUILT = (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, StrictDataclassError)
+UNBUILT = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError,
+    AssertionError, StrictDataclassError,
+)  # fmt: skip
 
 
 @enough_memory("Loading")
@@ -126,9 +129,8 @@ def _check_sizes(shapes: Shapes, purpose: Purpose) -> None:
 def _read(folder: Path, name: str, dtype, purpose: Purpose, report: Report) -> LVLM:
     check_adapter(folder)
     raw = read_json(folder / "config.json", missing=NotAnLVLM)
-    meta = read_json(folder / HISTORY) if (folder / HISTORY).exists() else {}
-    dtype = dtype or getattr(torch, str(meta.get("dtype", "")), None)
-    name, history = meta.get("name", name), list(meta.get("history", ()))
+    past = read_past(folder)
+    dtype, name = dtype or past.dtype, past.name or name
     if layout := recognise(raw):
         report(Progress("load", 1, 3, f"reading the weights, laid out as in {layout.name}"))
         exact = _exact(dtype or _default_dtype(folder))
@@ -147,8 +149,9 @@ def _read(folder: Path, name: str, dtype, purpose: Purpose, report: Report) -> L
         processor = read_processor(folder, config)
         check_templates(processor, folder.name)
     network.name_or_path = network.config.name_or_path = processor.tokenizer.name_or_path = name
-    model = LVLM(network, processor, name, history)
-    if purpose.quantization is None or any(x.get("step") == "quantize" for x in history):
+    past.check_leads_to(network, folder.name)
+    model = LVLM(network, processor, name, past.steps)
+    if purpose.quantization is None or any(x["step"] == "quantize" for x in past.steps):
         return model
     from .int8 import quantized, recorded  # bitsandbytes takes a second to import, and most runs do without
 
@@ -162,8 +165,8 @@ def _config(folder: Path):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNBUILT as error:
         raise NotAnLVLM(
-            f"{folder.name} is of a kind (model_type {raw.get('model_type')!r}) that transformers cannot read: "
-            f"{line(error)}"
+            f"{folder.name} is of a kind (model_type {raw.get('model_type')!r}) that transformers cannot read "
+            f"({line(error)}): please choose another, or download it again."
         ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise NotAnLVLM(

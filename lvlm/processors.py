@@ -11,8 +11,9 @@ from transformers import PROCESSOR_MAPPING, AutoImageProcessor, AutoTokenizer, P
 from transformers.models.auto.processing_auto import processor_class_from_name
 from transformers.models.internvl.processing_internvl import InternVLProcessor as StockInternVLProcessor
 
-from .errors import BrokenCheckpoint
+from .errors import BrokenCheckpoint, LVLMError
 from .files import line, quiet, read_json
+from .shortage import ran_out
 
 SETTINGS, PIXELS, VIDEOS = "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"
 NAMING = (SETTINGS, PIXELS, "tokenizer_config.json")  # where a folder may name its processor class, in this order
@@ -117,9 +118,14 @@ def read_processor(folder: Path, config) -> ProcessorMixin:
             f"The processor of {folder.name} needs a package that is not installed: {_sentence(error)} "
             "Please install it."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except LVLMError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare Exceptions, and its Rust code panics
+        if ran_out(error):
+            raise
         raise BrokenCheckpoint(
-            f"{folder.name} has no usable processor (tokenizer, image processor): {line(error)}"
+            f"{folder.name} has no usable processor (tokenizer, image processor; {line(error)}): "
+            "please download it again."
         ) from error
     if not processor.chat_template:
         processor.chat_template = UNWRITTEN.get(cls.__name__)

@@ -39,6 +39,7 @@ GENERATION = re.compile(
     r"max_length|transformers_version"
 )
 SIZED = ("config.json", "preprocessor_config.json", "processor_config.json")  # tokenizers write 1e30 for "no limit"
+MOST_TOKENS = 1 << 28  # of a vocabulary; -1 stands for none
 # What their numbers may come to, by what their entries are called, first match first. Far above all published models.
 BOUNDS = (
     (re.compile(r"(crop_|image_|pad_|patch_)?size|height|width"), 1 << 14),  # pixels
@@ -145,6 +146,8 @@ def check(folder: Path) -> dict:
                     f"{folder.name}/{file.name} asks to run code that comes with the checkpoint ({key}): this is never "
                     "done. Please use a version converted to stock transformers classes."
                 )
+            if key.endswith("_token_id"):
+                _check_token(f"{folder.name}/{file.name}", key, value)
             if file.name in SIZED:
                 _check_size(f"{folder.name}/{file.name}", key, value)
     for key, value in _entries(raw):
@@ -178,10 +181,17 @@ def _entries(found) -> Iterator[tuple[str, object]]:
 def _check_size(file: str, key: str, value) -> None:
     most = next((n for names, n in BOUNDS if names.fullmatch(key)), None)
     for number in value if isinstance(value, list) else [value]:
-        if most is not None and isinstance(number, int) and number > most:
+        if most is not None and isinstance(number, int) and abs(number) > most:
             raise BrokenCheckpoint(
                 f"{file} has {key} = {number:,}, which no model has (at most {most:,}): please download it again."
             )
+
+
+def _check_token(file: str, key: str, value) -> None:
+    """Ids that are none are first met when an answer is computed."""
+    for number in value if isinstance(value, list) else [value]:
+        if number is not None and (type(number) is not int or not -1 <= number < MOST_TOKENS):
+            raise BrokenCheckpoint(f"{file} has {key} = {number!r}, which is no token: please download it again.")
 
 
 def _check_quantization(folder: str, config) -> None:

@@ -27,6 +27,8 @@ def check_templates(processor, folder: str) -> None:
     special = tuple(sorted((k, str(v)) for k, v in processor.tokenizer.special_tokens_map.items()))
     for found in (processor.chat_template, processor.tokenizer.chat_template):
         for text in found.values() if isinstance(found, dict) else [found]:
+            if text and not isinstance(text, str):
+                raise BrokenCheckpoint(f"The chat template of {folder} is no text: please download it again.")
             if text:
                 check_template(text, special, folder)
 
@@ -43,7 +45,10 @@ def check_template(text: str, special: tuple, folder: str) -> None:
         raise UnsafeCheckpoint(f"{refused} reads other files: please use one that stands by itself.")
     names = [x.attr for x in tree.find_all(nodes.Getattr)] + [x.name for x in tree.find_all(nodes.Name)]
     names += [x.arg.value for x in tree.find_all(nodes.Getitem) if isinstance(x.arg, nodes.Const)]
-    names += ["attr filter"] * any(x.name == "attr" for x in tree.find_all(nodes.Filter))
+    filters = [*tree.find_all(nodes.Filter)]  # of which some take an attribute's name
+    given = [x for f in filters for x in (*f.args, *(k.value for k in f.kwargs))]
+    names += [x.value for x in given if isinstance(x, nodes.Const)]
+    names += ["attr filter"] * any(x.name == "attr" for x in filters)
     inner = next((x for x in names if str(x).startswith(("__", "attr filter"))), None)
     if inner:
         raise UnsafeCheckpoint(f"{refused} reaches into Python itself ({inner}): please use one that only writes text.")

@@ -8,7 +8,8 @@ from pathlib import Path
 from lvlm import LVLM, LVLMError
 from lvlm.disk import whole
 from lvlm.events import Progress, Report, silent
-from lvlm.loading import HISTORY, quiet
+from lvlm.files import quiet
+from lvlm.history import FILE as HISTORY
 from lvlm.reshaped import KEY, is_reshaped
 from lvlm.shortage import enough_memory
 
@@ -123,11 +124,11 @@ def _told(step: dict) -> list[str]:
         facts = ", ".join(f"{k} {v}" for k, v in step.items() if k != "step" and isinstance(v, str | int | float))
         return [f"* {str(step.get('step', 'step')).capitalize()}" + (f": {facts}." if facts else ".")]
     settings = step["settings"]
-    samples, dense = len(settings.get("sample_ids", ())), step.get("dense_shape", ())
-    loss = settings.get("scores", {}).get("loss")
+    samples, dense = len(settings.get("sample_ids") or ()), step["dense_shape"]
+    loss = (settings.get("scores") or {}).get("loss")
     removed = [i for i in range(len(dense)) if i not in set(step["layers"])]
-    heads = sum(dense[i][0] - len(h) for i, h in zip(step["layers"], step["heads"])) if dense else 0
-    neurons = sum(dense[i][1] - len(n) for i, n in zip(step["layers"], step["neurons"])) if dense else 0
+    heads = sum(dense[i][0] - len(h) for i, h in zip(step["layers"], step["heads"]))
+    neurons = sum(dense[i][1] - len(n) for i, n in zip(step["layers"], step["neurons"]))
     gone = [f"{len(removed)} layers ({ranges(removed)})"] if removed else []
     gone += [f"{heads:,} key/value groups"] if heads else []
     gone += [f"{neurons:,} MLP neurons"] if neurons else []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lvlm import LVLM
+from lvlm import LVLM, BrokenCheckpoint
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,10 @@ class Descent:
 
 
 def descent(model: LVLM) -> tuple[Descent, ...]:
-    """(layers,): one Descent each, through every cut in the model's history; all as they stand if nothing was cut."""
+    """(layers,): one Descent each, through every cut in the model's history; all as they stand if nothing was cut.
+
+    Raises BrokenCheckpoint where the history does not lead to this model.
+    """
     cuts = [x for x in model.history if x.get("step") == "prune"]
     layers = model.anatomy.layers
     if not cuts:
@@ -24,6 +27,11 @@ def descent(model: LVLM) -> tuple[Descent, ...]:
         found = [
             (found[i][0], [found[i][1][g] for g in kept]) for i, kept in zip(cut["layers"], cut["heads"], strict=True)
         ]
+    if [len(groups) for _, groups in found] != [x.groups for x in layers]:
+        raise BrokenCheckpoint(
+            f"What was done to {model.name}, as its pruning.json says, does not lead to its heads: "
+            "please download the model again."
+        )
     made = []
     for (layer, groups), now in zip(found, layers, strict=True):
         per = now.heads_per_group

@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from ..errors import BrokenCheckpoint, LVLMError
-from ..files import line, quiet, read_json
+from ..files import inside, line, quiet, read_json
 from ..hub import download
 from . import processors
 from .configs import TOWERS, Source, check_understood, internvl_pixels, internvl_tiles
@@ -22,6 +22,7 @@ from .layouts import EMBEDDING, TOWER, Layout
 from .weights import DTYPES, check_fit, fill, renamed, stored_tensors, tower_tensors
 
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, StrictDataclassError)
+MOST_NAME = 255  # characters of a file's name
 
 
 def read(folder: Path, raw: dict, layout: Layout, dtype: torch.dtype | None = None, device="cpu", before=None):
@@ -47,7 +48,12 @@ def read(folder: Path, raw: dict, layout: Layout, dtype: torch.dtype | None = No
     shapes = {name: x.shape for name, x in parts.items()}
     source = Source(folder.name, raw, shapes, tower, image_token, max(tokenizer.get_vocab().values()) + 1)
     network = _empty(source, layout)
-    processor = _processor(source, layout, network.config, tokenizer, tower_folder or folder)
+    try:
+        processor = _processor(source, layout, network.config, tokenizer, tower_folder or folder)
+    except MALFORMED as error:
+        raise BrokenCheckpoint(
+            f"{folder.name} has no usable processor ({line(error)}): please download its files again."
+        ) from error
     check_fit(network, parts, folder.name)
     dtype = dtype or DTYPES[parts[EMBEDDING].stored.dtype]
     if before is not None:
@@ -63,33 +69,39 @@ def read(folder: Path, raw: dict, layout: Layout, dtype: torch.dtype | None = No
 def _tower(folder: Path, name, weights: bool) -> tuple[Path | None, dict]:
     """The folder of the vision tower that config.json names, if there is one, and its config.
 
-    Looked for inside the checkpoint's folder, then on the hub; a path elsewhere on the machine is never followed.
+    Looked for inside the checkpoint's folder, then in the table of known ones, which alone are fetched from the hub:
+    a stranger's file sends nobody elsewhere, neither on the machine nor in the network.
     weights: the checkpoint has none of its own, so that the tower's are needed.
     """
-    parts = [x for x in re.split(r"[/\\]", str(name)) if x]
-    if not parts or ".." in parts:
+    parts = [x for x in re.split(r"[/\\]", name) if x] if isinstance(name, str) and name.isprintable() else []
+    if not parts or ".." in parts or max(map(len, parts)) > MOST_NAME:
         raise BrokenCheckpoint(f"{folder.name}/config.json names no usable vision tower: {name!r}.")
     for candidate in (folder.joinpath(*parts), folder / parts[-1]):
-        inside = folder.resolve() in candidate.resolve().parents  # a link may lead elsewhere
-        if inside and (candidate / "config.json").exists():
+        if inside(candidate, folder) and (candidate / "config.json").is_file():  # a link may lead elsewhere
             config = read_json(candidate / "config.json")
-            return candidate, config.get("vision_config") or config
+            return candidate, _of_tower(config)
     known = TOWERS.get(parts[-1])
-    if known and not weights:
-        return None, known["config"]
-    hub = known["hub"] if known else "/".join(parts)
-    if hub.count("/") != 1 or str(name).startswith(("/", ".", "~")) and not known:
+    if not known:
         raise BrokenCheckpoint(
-            f"{folder.name} leaves its vision tower in {name}: please copy it into {folder.name}/{parts[-1]}."
+            f"{folder.name} leaves its vision tower in {name}, which is not one that is known here "
+            f"({', '.join(x['hub'] for x in TOWERS.values())}): please copy it into {folder.name}/{parts[-1]}."
         )
+    if not weights:
+        return None, known["config"]
+    hub = known["hub"]
     try:
-        found = download(hub, wanted=("*.json", "*.safetensors") if weights else ("*.json",))
+        found = download(hub, wanted=("*.json", "*.safetensors"))
     except LVLMError as error:
         raise BrokenCheckpoint(
             f"{folder.name} needs its vision tower {hub} ({line(error)}) Or put that into {folder.name}/{parts[-1]}."
         ) from error
-    config = read_json(found / "config.json")
-    return found, known["config"] if known else config.get("vision_config") or config
+    return found, known["config"]
+
+
+def _of_tower(config: dict) -> dict:
+    """The part about the tower, of a config of it alone or of a whole CLIP or SigLIP."""
+    found = config.get("vision_config") or config
+    return found if isinstance(found, dict) else config
 
 
 def _empty(source: Source, layout: Layout) -> PreTrainedModel:

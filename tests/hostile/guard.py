@@ -30,6 +30,13 @@ CASES = {
     "cases": 1000,
     "instruction data": 1300,
     "links": 1700,
+    "config.json": 400,
+    "original layouts": 250,
+    "vision towers": 60,
+    "tokenizers and processors": 200,
+    "pruning.json": 800,
+    "chat templates": 60,
+    "scores": 600,
 }
 SECONDS = 5  # of processor time that one input may take
 WHOLE = 1200  # seconds by the clock of one test, after which nothing but the end of the process helps

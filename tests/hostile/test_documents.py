@@ -2,17 +2,24 @@
 sentence; what is taken can be used to the end."""
 
 import json
+import struct
+import tempfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save as as_bytes
 
 from evaluation.cases import Case, Said
 from evaluation.reports import as_csv, as_html, as_jsonl, from_jsonl
-from pruning import Plan, make_plan, prune
+from pruning import Plan, Scores, make_plan, prune
+from pruning.checkpoint import card
 from recovery import Recipe
 from samples import load_samples
 from tests import tiny
-from tests.hostile.generated import OUT, VALUES, hostile, texts
+from tests.hostile.generated import CUT, OUT, VALUES, damaged, hostile, texts
 from ui import links
 
 
@@ -35,6 +42,27 @@ PLANS = [
 ]
 
 
+def _scores() -> tuple[dict, dict]:
+    """What a file of scores says of them, and their arrays."""
+    with tempfile.TemporaryDirectory() as place:
+        path = SCORES.save(Path(place) / "scores")
+        with safe_open(path, framework="np") as file:
+            return json.loads(file.metadata()["prunoscope"]), {x: file.get_tensor(x) for x in file.keys()}
+
+
+def _stored(about, arrays: dict) -> bytes:
+    text = about if isinstance(about, str) else about.decode("utf-8", "replace")
+    return as_bytes({k: np.ascontiguousarray(x) for k, x in arrays.items()}, metadata={"prunoscope": text})
+
+
+def _less(gone: set) -> dict:
+    return {k: x for k, x in ARRAYS.items() if k not in gone}
+
+
+def _framed(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header
+
+
 @hostile("plans", text=texts(*PLANS))
 def test_plans(guard, text):
     """A plan that is taken explains itself, is written as it was read, and cuts the model or is refused for it."""
@@ -44,8 +72,47 @@ def test_plans(guard, text):
         assert plan.explain()
         again = Plan.from_json(plan.to_json())
         assert again.to_json() == plan.to_json()
-        assert prune(PLANNED, plan).parameters().total <= PLANNED.parameters().total
+        pruned = prune(PLANNED, plan)
+        assert pruned.parameters().total <= PLANNED.parameters().total and card(pruned, True, "because").encode()
         return plan
+
+    guard.check(use)
+
+
+ABOUT, ARRAYS = _scores()
+ARRAY = st.one_of(
+    st.sampled_from([np.zeros(0), np.zeros(4, np.int64), np.zeros((2, 2)), np.float64(1), np.full(4, np.nan)]),
+    st.builds(lambda n, x: np.full(n, x), st.integers(0, 60), st.sampled_from([0.0, -1.0, 1e308, np.inf])),
+)
+OTHERS = st.dictionaries(
+    st.sampled_from([*ARRAYS, "taylor.heads.0004", "other.heads.0000", "taylor", ".", "evil"]), ARRAY, max_size=2
+)
+
+
+@hostile(
+    "scores",
+    data=st.one_of(
+        st.builds(lambda x, other: _stored(x, ARRAYS | other), texts(ABOUT), OTHERS),
+        st.builds(
+            lambda gone: _stored(json.dumps(ABOUT), _less(gone)), st.sets(st.sampled_from([*ARRAYS]), max_size=2)
+        ),
+        st.builds(
+            lambda cuts: damaged(_stored(json.dumps(ABOUT), ARRAYS), cuts), st.lists(CUT, min_size=1, max_size=3)
+        ),
+        st.builds(lambda x: _framed(x), texts({"__metadata__": {"prunoscope": json.dumps(ABOUT)}})),
+    ),
+)
+def test_scores(guard, data):
+    """Scores that are taken make plans of every kind, and are written as they were read."""
+    path = guard.workspace / "scores.safetensors"
+    path.write_bytes(data)
+
+    def use():
+        found = Scores.load(path)
+        for method in ("widthwise", "layerwise", "both"):
+            assert make_plan(found, method, 0.3, importance=next(iter(found.importance))).explain()
+        assert Scores.load(found.save(guard.workspace / "again")).sample_ids == found.sample_ids
+        return found
 
     guard.check(use)
 

@@ -129,12 +129,14 @@ def test_a_vision_tower_out_of_reach_is_named(name, folder):
     for where, word in (
         ("openai/clip-vit-large-patch14-336", "openai/clip-vit-large-patch14-336"),
         ("/home/x/siglip-so400m-patch14-384", "google/siglip-so400m-patch14-384"),
-        ("nobody/no-such-tower", "nobody/no-such-tower"),
+        ("nobody/no-such-tower", "not one that is known here"),
         (str(elsewhere), "copy it into"),
         ("../elsewhere", "names no usable"),
         ("linked", "copy it into"),
-        (None, "copy it into"),
-        ([], "vision tower"),
+        (None, "names no usable"),
+        ([], "names no usable"),
+        ("x\0", "names no usable"),
+        ("a" * 5000, "names no usable"),
     ):
         reconfigure(folder, mm_vision_tower=where)
         with pytest.raises(BrokenCheckpoint, match=word):
