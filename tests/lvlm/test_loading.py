@@ -300,7 +300,7 @@ def test_a_save_that_dies_leaves_the_old_folder(tmp_path, monkeypatch, moment):
         raise OSError("disk full")
 
     monkeypatch.setattr(*((Path, "write_text", fail) if moment == "write_text" else (os, "rename", fail)))
-    with pytest.raises(LVLMError, match="disk full.*another folder"):
+    with pytest.raises(LVLMError, match="disk full.*another place"):
         save(tiny.model("llama", seed=1), folder)
     monkeypatch.undo()
     assert {x.name for x in tmp_path.iterdir()} == {"m"}
