@@ -103,7 +103,8 @@ def test_a_kept_case_stays_kept(tmp_path):
     file, kept, deaths = tmp_path / "cases.sqlite", set(), 0
     for moment in moments(SEED, KILLS, whole, (tmp_path / "whole.sqlite").stat().st_size):
         end = run(deeds.keep, file, moment=moment)
-        assert end.killed or end.refused, (moment, end)
+        # a clock's kill may come late where others compute: then all were kept
+        assert end.killed or end.refused or len(end.said) == deeds.CASES, (moment, end)
         kept, deaths = kept | set(end.said), deaths + end.killed
         found = Casebook(file).find()
         assert kept <= {x.id for x in found} and len(found) <= len(kept) + deaths, moment

@@ -338,7 +338,7 @@ def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):
     picker.press("Enter")
     page.wait_for_selector("#job .notice-error")
     page.wait_for_selector("#prune:enabled")
-    assert page.inner_text("#cards") == before
+    page.wait_for_function("before => document.querySelector('#cards').innerText === before", arg=before)
     assert str(tmp_path) not in picker.input_value()
 
     page.fill("#ratio input[type=number]", "90")
