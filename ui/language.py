@@ -14,6 +14,7 @@ from ui.part import Part, Start
 from ui.texts import LANGUAGES, labels, say, tour
 from ui.workspace import Desks
 
+OURS = "ui:"  # before every label's key: Gradio's page translates each value that equals a key, a choice's value, too
 NAMES = ("label", "info", "placeholder", "value")  # of a component's texts
 MARKER = re.compile(r'__i18n__\{"__type__": "translation_metadata", "key": ("(?:[^"\\]|\\.)*")\}')
 # Gradio's settings page changes its language this way, too; its own module is the one that is loaded already.
@@ -32,14 +33,15 @@ def text(key: str) -> I18nData:
 
 def static(english: str) -> str:
     """A label within HTML that stays as it was built: the browser picks the language. One in a component."""
-    return str(I18nData(english))
+    return str(I18nData(OURS + english))
 
 
 def translations() -> gr.I18n:
     """Everything that is translated in the browser, in both languages."""
     said = {language: _texts(language) for language in LANGUAGES}
     fixed = {x: y for x, y in labels().items() if "{" not in x}  # the others are put together before they are sent
-    return gr.I18n(en={x: x for x in fixed} | said["en"], zh=fixed | said["zh"])
+    english, chinese = ({OURS + x: y for x, y in pairs} for pairs in (zip(fixed, fixed, strict=True), fixed.items()))
+    return gr.I18n(en=english | said["en"], zh=chinese | said["zh"])
 
 
 def _texts(language: str) -> dict[str, str]:
@@ -69,9 +71,9 @@ def marked(props: dict) -> dict:
         if name == "value" and "choices" in props:
             continue  # one of the choices' values, which the server knows by that
         if isinstance(props.get(name), str) and props[name] in known:
-            found[name] = str(I18nData(props[name]))
+            found[name] = static(props[name])
     if isinstance(props.get("choices"), list | tuple):
-        found["choices"] = [(str(I18nData(x)) if x in known else x, value) for x, value in props["choices"]]
+        found["choices"] = [(static(x) if x in known else x, value) for x, value in props["choices"]]
     return found
 
 
@@ -81,7 +83,7 @@ def _plain(value):
         return {key: _plain(x) for key, x in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_plain(x) for x in value)
-    return MARKER.sub(lambda found: json.loads(found[1]), value) if isinstance(value, str) else value
+    return MARKER.sub(lambda found: json.loads(found[1]).removeprefix(OURS), value) if isinstance(value, str) else value
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> Part:

@@ -8,7 +8,7 @@ import string
 import gradio as gr
 import pytest
 
-from ui import page, part, texts
+from ui import language, page, part, texts
 from ui.texts import ASSETS, LANGUAGES, retell, say, speak
 from tests.ui.conftest import wait
 
@@ -153,3 +153,9 @@ def test_nothing_of_the_other_language_is_drawn(desks, monkeypatch):
                     continue
                 found += [(component.elem_id, left(x, other)) for x in read(component, value) if left(x, other)]
         assert not found, found
+
+
+def test_no_value_is_taken_for_a_label():
+    """What a choice sends back is no key of a translation, though it may read like a label: the page translates both."""
+    keys = set(language.translations().translations_dict["zh"])
+    assert "Neuron" in texts.labels() and not keys & {"heads", "scenes", "Neuron"}
