@@ -7,12 +7,11 @@ from collections.abc import Callable
 import gradio as gr
 
 from evaluation.reports import as_csv, as_html, as_jsonl
-from lvlm.errors import LVLMError
 from ui import blind, casefile, hunting, keeping, reopening
 from ui.files import written
 from ui.hunted import Hunted
 from ui.kept import EXPORTS, Kept
-from ui.part import Part, Start, whole
+from ui.part import Instant, Part, Start, whole
 from ui.voting import VOTES, Voting
 from ui.workspace import Desk, Desks
 
@@ -32,40 +31,8 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
     gr.HTML('<h2 class="part">Blind vote</h2>')
     voting = Voting(whose)
 
-    def drawing(*parts) -> tuple[list, Callable[[Desk], list]]:
-        outputs = [x for part in parts for x in part.outputs]
-
-        def draw(desk: Desk) -> list:
-            if not desk.keeping.opened or desk.shared is None:
-                return [gr.skip()] * len(outputs)
-            return [x for part in parts for x in part.draw(desk)]
-
-        return outputs, draw
-
-    def on(triggers: list, function: Callable, inputs: list, *parts, named: bool = True) -> None:
-        """An instant change: `function(desk, *inputs)`, then these parts are drawn; named ones stand in the API."""
-        outputs, draw = drawing(*parts)
-
-        def change(key: str, *values) -> list:
-            desk = desks.at(key)
-            desk.keeping.refusal = ""
-            try:
-                function(desk, *values)
-            except LVLMError as error:
-                desk.keeping.refusal = str(error)
-            return draw(desk)
-
-        change.__doc__, change.__name__ = function.__doc__, function.__name__
-        gr.on(
-            triggers,
-            change,
-            [desk_key, *inputs],
-            outputs,
-            queue=False,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="public" if named else "private",
-        )
+    instant = Instant(desks, desk_key, lambda desk: desk.keeping)
+    on = instant.on
 
     # --- the hunt ---
 
@@ -165,7 +132,7 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         Start(kept.again.click, open_case),
         Start(voting.next.click, next_pair, voting.settings),
     ]
-    outputs, draw = drawing(kept, prey, voting)
+    outputs, draw = instant.drawing(kept, prey, voting)
     return Part(outputs, draw, starts, _state)
 
 

@@ -2,7 +2,6 @@
 draw themselves; here is what changes which of them.
 """
 
-from collections.abc import Callable
 
 import gradio as gr
 
@@ -11,7 +10,7 @@ from lvlm.errors import LVLMError
 from ui import measuring
 from ui.browser import Browser, draw_one
 from ui.files import age
-from ui.part import Part, Start, whole
+from ui.part import Instant, Part, Start, whole
 from ui.replication import Replication
 from ui.scoreboard import Scoreboard
 from ui.workspace import Desk, Desks
@@ -25,39 +24,8 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
     gr.HTML('<h2 class="part">Answer by answer</h2>')
     answers = Browser()
 
-    def drawing(*parts) -> tuple[list, Callable[[Desk], list]]:
-        outputs = [x for part in parts for x in part.outputs]
-
-        def draw(desk: Desk) -> list:
-            if not desk.measuring.opened or desk.shared is None:
-                return [gr.skip()] * len(outputs)
-            return [x for part in parts for x in part.draw(desk)]
-
-        return outputs, draw
-
-    def on(trigger, function: Callable, inputs: list, *parts, named: bool = False) -> None:
-        """An instant change: `function(desk, *inputs)`, then these parts are drawn; named ones stand in the API."""
-        outputs, draw = drawing(*parts)
-
-        def change(key: str, *values) -> list:
-            desk = desks.at(key)
-            desk.measuring.refusal = ""
-            try:
-                function(desk, *values)
-            except LVLMError as error:
-                desk.measuring.refusal = str(error)
-            return draw(desk)
-
-        change.__doc__, change.__name__ = function.__doc__, function.__name__
-        trigger(
-            change,
-            [desk_key, *inputs],
-            outputs,
-            queue=False,
-            show_progress="hidden",
-            trigger_mode="always_last",
-            api_visibility="public" if named else "private",
-        )
+    instant = Instant(desks, desk_key, lambda desk: desk.measuring)
+    on = instant.on
 
     def open_measure(desk: Desk) -> None:
         desk.measuring.opened = True
@@ -78,14 +46,12 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
         """Lay the lines of one of the paper's models under ours; an empty name takes them away."""
         desk.measuring.papers = model
 
-    on(tab.select, open_measure, [], board, paper, answers)
-    for i, control in enumerate((board.suite, board.per_task)):
-        on(control.input, choose_questions, [board.suite, board.per_task], board, answers, named=not i)
-    for i, control in enumerate(paper.settings):
-        on(control.input, choose_experiment, paper.settings, paper, answers, named=not i)
-    on(paper.papers.input, lay_under, [paper.papers], paper, named=True)
-    for i, control in enumerate(answers.filters):
-        on(control.input, measuring.look_at, answers.filters, answers, named=not i)
+    asked = [board.suite, board.per_task]
+    on([tab.select], open_measure, [], board, paper, answers, named=False)
+    on([x.input for x in asked], choose_questions, asked, board, answers)
+    on([x.input for x in paper.settings], choose_experiment, paper.settings, paper, answers)
+    on([paper.papers.input], lay_under, [paper.papers], paper)
+    on([x.input for x in answers.filters], measuring.look_at, answers.filters, answers)
 
     def choose_record(key: str, choice: gr.SelectData) -> list:
         """The picture and everybody's answer of the record that was clicked."""
@@ -104,5 +70,5 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
         measuring.run_experiment(desks.at(key))
 
     starts = [Start(board.score.click, start_scoring), Start(paper.run.click, start_experiment)]
-    outputs, draw = drawing(board, paper, answers)
+    outputs, draw = instant.drawing(board, paper, answers)
     return Part(outputs, draw, starts, lambda desk: (*whole(desk), desk.measuring.version, age()))
