@@ -5,7 +5,7 @@ what becomes of the paper's findings, and the table; drawn from a desk.
 import gradio as gr
 import pandas as pd
 
-from evaluation.experiments import BARS, EXPERIMENTS, Experiment
+from evaluation.experiments import BARS, BESIDES, EXPERIMENTS, Experiment
 from evaluation.suites import PER_TASK
 from ui import costs, figures, lines, measuring, words
 from ui.files import as_csv
@@ -18,7 +18,7 @@ from ui.workspace import Desk
 
 PAPERS = [("none", ""), *((x, x) for x in lines.FAMILIES.values())]
 MEASURED = "\N{NO-BREAK SPACE}✓"
-ALONE = ("answers", "healing", "efficiency")  # experiments that nothing of the paper's can be laid under
+ALONE = ("answers", "efficiency", *BESIDES)  # experiments that nothing of the paper's can be laid under
 
 
 class Replication:
