@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from evaluation.choices import PUBLISHED
+from evaluation.tables import single
 
 BUNDLED = ("pocket-llava", "pocket-bunny", "pocket-internvl")
 # (method, ratio) → the share of the published way's loss that the best way is to win back
@@ -30,9 +31,8 @@ WAYS = {  # column: (choice, repaired)
 
 def _kept(table: pd.DataFrame, **where) -> float:
     """AVG-% of the row that these columns single out; NaN where there is none."""
-    for name, wanted in where.items():
-        table = table[table[name] == wanted]
-    return float("nan") if table.empty else float(table["AVG-%"].iloc[0])
+    row = single(table, **where)
+    return float("nan") if row is None else float(row["AVG-%"])
 
 
 def won_back(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

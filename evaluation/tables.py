@@ -96,6 +96,14 @@ def table(experiment: Experiment, results: Mapping[Cell, dict]) -> pd.DataFrame:
     return found.reset_index().dropna(axis="columns", how="all")
 
 
+def single(table: pd.DataFrame, **where) -> pd.Series | None:
+    """The first row whose columns have these values, of those columns that the table has; None where there is none."""
+    for name, wanted in where.items():
+        if name in table:
+            table = table[table[name] == wanted]
+    return None if table.empty else table.iloc[0]
+
+
 def _comparable(every: pd.DataFrame, columns: list[str]) -> pd.Series:
     """Which rows have a seed that every point has. The dense model depends on none."""
     dense = every["method"] == "dense"

@@ -21,7 +21,6 @@ from evaluation.experiments import (
     EXPERIMENTS,
     FEW,
     FEW_BAR,
-    METHODS,
     POOL,
     STEPS,
     Experiment,
@@ -30,7 +29,7 @@ from evaluation.experiments import (
 from evaluation.findings import FINDINGS, Tables
 from evaluation.paper import CONTRADICTIONS
 from evaluation.store import SHIPPED, Store, report_of
-from evaluation.tables import table
+from evaluation.tables import single, table
 
 PAGE = ROOT / "RESULTS.md"
 SEEDS = (0, 1, 2)
@@ -103,10 +102,10 @@ def healing(tables: Tables) -> str:
             (COMPETING, tables["competing"], tables["competing"]),
         ):
             about = {"ratio": ratio} | ({} if way == COMPETING else {"method": way})
-            whole, few = (_first(after, fraction=x, **about) for x in (1.0, FEW))
+            whole, few = (single(after, fraction=x, **about) for x in (1.0, FEW))
             if whole is None and few is None:
                 continue
-            cut = _first(before, fraction=0.0, **about)
+            cut = single(before, fraction=0.0, **about)
             cells = ["" if cut is None else f"{cut['AVG-%']:.1f}"]
             cells += ["", "", "", ""] if whole is None else [
                 f"{whole['AVG-%']:.1f}", str(int(whole["seeds"])), f"{whole['steps']:.0f}", f"{whole['seconds']:.0f} s"
@@ -117,14 +116,6 @@ def healing(tables: Tables) -> str:
     columns = ("ratio", "method", "before", "healed", "seeds", "updates", "training", "with 5% of the data (seeds)",
                "bar", "bar with 5%")  # fmt: skip
     return markdown(columns, lines) if lines else "Not run yet."
-
-
-def _first(table: pd.DataFrame, **where) -> pd.Series | None:
-    """The row that these columns single out."""
-    for name, wanted in where.items():
-        if name in table:
-            table = table[table[name] == wanted]
-    return None if table.empty else table.iloc[0]
 
 
 def beyond_table(tables: dict[str, pd.DataFrame]) -> str:
