@@ -3,7 +3,6 @@ came of it is kept: a hash of everything that the answers depend on, so that not
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from evaluation.choices import CHOICES, PUBLISHED, Ground
 from evaluation.scoring import questions
 from evaluation.suites import PER_TASK
 from lvlm import LVLM, load
+from lvlm.disk import whole
 from lvlm.events import Report, silent
 from pruning import Plan, Repair, Scores, calibrate, make_plan
 from recovery import Recipe
@@ -155,10 +155,8 @@ class Desk:
         file = self.scratch / "plans" / f"{_digest([SCHEMA, self.model(variant.model).digest(), *about])}.json"
         if not file.exists():
             plan = CHOICES[variant.choice].make(self.ground(variant), variant.method, variant.ratio)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f"{file.name}.{os.getpid()}.part")
-            part.write_text(plan.to_json(), encoding="utf-8")
-            os.replace(part, file)
+            with whole(file, "A plan") as part:
+                part.write_text(plan.to_json(), encoding="utf-8")
         return Plan.from_json(file.read_text(encoding="utf-8"))
 
     def key(self, cell: Cell, plan: Plan | None) -> str:
