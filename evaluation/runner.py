@@ -61,29 +61,47 @@ def run(
             report(Progress("experiment", done, total, f"{done} of {total} measured"))
 
         tick()
-        if cluster:
-            from evaluation.cluster import on_cluster  # ray is optional
+        for part, timed in _shifts(todo):
+            alone = timed or _large(desk, part)
+            if cluster:
+                from evaluation.cluster import on_cluster  # ray is optional
 
-            found = on_cluster(todo, cluster, scratch, tick, _alone(desk, todo))
-        else:
-            found = _in_processes(todo, scratch, workers or _workers(desk, todo), tick)
-        with closing(found):  # whatever is raised here ends the work at once
-            for key, cell, result in found:
-                store.put(key, cell, result)
-                done += 1
-                tick()
+                found = on_cluster(part, cluster, scratch, tick, alone)
+            else:
+                found = _in_processes(part, scratch, 1 if timed else workers or _workers(alone), tick)
+            with closing(found):  # whatever is raised here ends the work at once
+                for key, cell, result in found:
+                    store.put(key, cell, result)
+                    done += 1
+                    tick()
     return {cell: store.get(key) for cell, key in keys.items()}
 
 
-def _workers(desk: Desk, todo: Sequence[Work]) -> int:
-    return 1 if torch.cuda.is_available() or _alone(desk, todo) else os.cpu_count() or 1
+def _workers(alone: bool) -> int:
+    return 1 if torch.cuda.is_available() or alone else os.cpu_count() or 1
 
 
-def _alone(desk: Desk, todo: Sequence[Work]) -> bool:
-    """Whether a piece of work wants a machine to itself: two that are timed at once would time each other, and large
-    models want all cores."""
-    timed = any(cell.suite is None for work in todo for _, cell in work.cells)
-    return timed or any(desk.model(x.variant.model).parameters().total >= SMALL for x in todo)
+def _large(desk: Desk, todo: Sequence[Work]) -> bool:
+    """Whether a piece of work wants all cores."""
+    return any(desk.model(x.variant.model).parameters().total >= SMALL for x in todo)
+
+
+def _shifts(todo: Sequence[Work]) -> list[tuple[list[Work], bool]]:
+    """What may be done at the same time, and whether it is timed: that comes first, and one by one, for two that are
+    timed at once would time each other.
+
+    A model that must be trained is made once for all that is asked of it, the others again for each shift.
+    """
+    timed, asked = [], []
+    for work in todo:
+        costs = [x for x in work.cells if x[1].suite is None]
+        if not costs or work.variant.recipe:
+            (timed if costs else asked).append(work)
+            continue
+        timed.append(replace(work, cells=tuple(costs)))
+        if rest := tuple(x for x in work.cells if x not in costs):
+            asked.append(replace(work, cells=rest))
+    return [x for x in ((timed, True), (asked, False)) if x[0]]
 
 
 # --- processes of this machine ---

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import cli
 import lvlm
 from evaluation import SUITES
+from evaluation.runner import compute
 from lvlm import catalogue, load, memory
 from lvlm.catalogue import find
 from lvlm.chat import ChatStream
@@ -127,7 +128,9 @@ PLANS = {
     "--ratio 0.2 --metric flops --ranking global": {"ratio": 0.2, "metric": "flops", "ranking": "global"},
     "--ratio 0.1 --protect 1 --protect 2 --round-to 8": {"ratio": 0.1, "protect": (1, 2), "round_to": 8},
     "--ratio 0.2 --pin 1 --pin 2.1 --drop 0.1": {
-        "ratio": 0.2, "pinned": [Unit(1), Unit(2, 1)], "forced": [Unit(0, 1)],
+        "ratio": 0.2,
+        "pinned": [Unit(1), Unit(2, 1)],
+        "forced": [Unit(0, 1)],
     },  # fmt: skip
     "--ratio 0.1 --protect-first 1 --protect-last 2": {"ratio": 0.1, "protect_first": 1, "protect_last": 2},
 }
@@ -217,6 +220,24 @@ def test_evaluate_scores_each_task(folder, data, monkeypatch):
     assert (told["suite"], told["seed"], told["scores"]) == ("easy-vqa", 4, {"instruction": told["average"]})
     assert [x["id"] for x in told["records"]] == [x.id for x in load_samples(data, n=2, seed=4)]
     assert run("evaluate", folder, "--per-task", 2).stdout.split() == ["instruction", "0.0%", "average", "0.0%"]
+
+
+def test_experiments_of_one_run_share_what_they_make(tmp_path, monkeypatch):
+    """Two experiments that ask the same models make each once; each has its tables."""
+    made = []
+
+    def serially(todo, scratch, workers, tick):
+        made.extend(todo)
+        return (x for work in todo for x in compute(work, scratch))
+
+    monkeypatch.setattr("evaluation.runner._in_processes", serially)
+    some = "--ratio", 0.3, "--per-task", 2, "--store", tmp_path / "store", "--tables", tmp_path
+    told = answered("experiment", "zero-shot", "modality", *some)
+    assert [len(x.cells) for x in made] == [2, 2, 2]  # the original and both methods, with images and without
+    assert {x["images"] for x in told["modality"]} == {True, False}
+    for name in ("zero-shot", "modality"):
+        assert len((tmp_path / f"{name}.csv").read_text().splitlines()) == len(told[name]) + 1
+        assert (tmp_path / f"{name}-cells.csv").exists()
 
 
 # --- refusals ---

@@ -101,6 +101,22 @@ def test_cells_of_one_model_are_measured_together(desk):
     assert [len(x.cells) for x in todo] == [3, 1]
 
 
+def test_what_is_timed_is_done_alone_and_first(desk, tmp_path, monkeypatch):
+    """Whatever number of processes is asked for: costs are measured one by one, before anything is asked of anybody; a
+    model that must be trained is made once for both."""
+    shifts = []
+
+    def watched(todo, scratch, workers, tick):
+        shifts.append((workers, [[cell.suite for _, cell in x.cells] for x in todo]))
+        return (x for x in ())
+
+    monkeypatch.setattr(runner, "_in_processes", watched)
+    healed = SMALL.cell("layerwise", 0.15, Recipe(steps=2))
+    cells = [SMALL.cell(), SMALL.cell(suite=None), SMALL.cell("layerwise", 0.15), healed, replace(healed, suite=None)]
+    run(cells, Store(tmp_path / "store", ()), tmp_path, workers=3)
+    assert shifts == [(1, [[None], ["scenes", None]]), (3, [["scenes"], ["scenes"]])]
+
+
 def test_a_cancelled_run_keeps_what_is_finished_and_goes_on(here, tmp_path):
     """Raising from report ends a run; the next one makes only the rest."""
     store = Store(tmp_path / "store", ())
