@@ -7,7 +7,7 @@ from functools import cached_property
 from lvlm import LVLM
 from lvlm.events import Report, silent
 from pruning import Plan, Scores, Search, make_plan, search_plan
-from pruning.search import Trials
+from pruning.trials import Trials
 
 MOVES = 30  # of a search: half of what it makes by itself; its layers' curves serve every ratio
 

@@ -8,6 +8,7 @@ from .calibration import CalibrationSettings, calibrate
 from .checkpoint import loads_in_transformers, pack, save
 from .compensation import Repair
 from .cost import Cost, Workload, measure
+from .explain import way
 from .likeness import Gain, gain, likeness
 from .masking import masked
 from .pace import Pace, time_layers
@@ -58,4 +59,5 @@ __all__ = [
     "split",
     "takeover",
     "time_layers",
+    "way",
 ]

@@ -4,6 +4,9 @@ WHY = {  # what the importances say of a unit that goes
     "taylor": "the loss would change least without them (Taylor importance)",
     "taylor-sum": "the loss would change least without them (Taylor importance of whole units)",
     "activation": "they are least active (activation importance)",
+    "balanced": "images and words weighed alike, the loss would change least without them (balanced importance)",
+    "image": "the loss would change least if images were seen without them (importance for images)",
+    "text": "the loss would change least if words were read without them (importance for words)",
     "magnitude": "their weights are smallest",
     "random": "drawn by chance, as a control",
 }
@@ -42,6 +45,17 @@ def units(names) -> str:
     return ", ".join(f"head {head} of layer {layer}" if head else f"layer {layer}" for layer, _, head in parts)
 
 
+def way(plan) -> str:
+    """How a plan chooses what goes, in a word or two: "widthwise", "widthwise, competing", "searched, balanced"."""
+    about = plan.settings
+    searched = about.get("ranking") == "search"
+    found = ["searched" if searched else plan.method]
+    if plan.method != "layerwise" or searched:  # whole layers go by block influence, whatever is said of their units
+        found += ["competing"] * (about.get("ranking") == "global")
+        found += ["balanced"] * (about.get("importance") == "balanced")
+    return ", ".join(found)
+
+
 def explain(plan) -> str:
     """One paragraph: what goes, where, and why."""
     if plan.is_identity:
@@ -54,6 +68,8 @@ def explain(plan) -> str:
         forced = {x for x in plan.settings.get("forced", ()) if "." not in x}
         chosen = [i for i in plan.removed_layers if str(i) not in forced]  # the others are named below
         why = "they change their input least (lowest block influence)" if chosen else "you said so"
+        if plan.settings.get("ranking") == "search":
+            why = "without them the answers move least"
         others = ", but for what is forced out" if forced and chosen else ""
         sentences.append(
             f"{n} of {len(plan.dense_shape)} layers {verb} ({block}{ranges(plan.removed_layers)}, "
@@ -73,6 +89,8 @@ def explain(plan) -> str:
         what = " and ".join(filter(None, [counted(heads, "attention head") + shared, counted(neurons, "MLP neuron")]))
         verb = "goes" if heads + neurons == 1 else "go"
         sentences.append(f"{what} {verb}, {where} layers {ranges(touched)}: {why}")
+    if plan.settings.get("ranking") == "search":
+        sentences.append(_searched(plan.settings))
     protected = plan.settings.get("protected")
     if protected:
         sentences.append(
@@ -91,3 +109,12 @@ def explain(plan) -> str:
         f"from {size(before.flops_prefill, 'FLOPs')} to {size(after.flops_prefill, 'FLOPs')}"
     )
     return ". ".join(sentences) + "."
+
+
+def _searched(about: dict) -> str:
+    """What a search found on its samples, and what the published way does there."""
+    samples = counted(len(about.get("search_ids", ())), "sample")
+    loss, usual = about.get("loss"), about.get("published_loss")
+    moved = "" if loss is None else f": there the odds of the next word move by {loss:.3g} nats (divergence)"
+    instead = "" if usual is None else f", with the same share of every layer by {usual:.3g}"
+    return f"How much goes of each layer was searched for on {samples}{moved}{instead}"

@@ -5,28 +5,19 @@ instead, on masks, as the divergence from the original on calibration answers; t
 for as long as that helps.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import torch
 
-from lvlm import LVLM, BadPlan, BadSamples
-from lvlm.encoding import IGNORED
+from lvlm import LVLM, BadPlan
 from lvlm.events import Progress, Report, silent
-from lvlm.finite import blame
-from lvlm.head import head_of
-from lvlm.reshaped import shared_copy
 
-from .cost import decoder_inputs
-from .masking import unused
-from .plan import Plan, plan_of
+from .plan import Plan, make_plan, plan_of
 from .scores import Importance, Scores
 from .solver import Budget, Choice
+from .trials import Trials
 
-BATCH = 16  # samples that compute at once
 LEVELS = (0.2, 0.4, 0.6, 0.8)  # shares of a layer's heads or neurons that are tried alone
 FINEST, COARSEST = 0.005, 0.03  # of the backbone: what one move takes from a layer and gives another
 
@@ -45,88 +36,6 @@ class Search:
             raise BadPlan("A search makes no less than 0 moves.")
 
 
-class Trials:
-    """The original with some of it masked. A trial is (L, 2) whole numbers: heads (groups) and neurons that are gone
-    of each layer, the least important first; where all are, the layer adds nothing. What was tried is remembered."""
-
-    @torch.no_grad()
-    def __init__(self, model: LVLM, importance: Importance, samples: Sequence):
-        self.network, self.anatomy, self.importance = shared_copy(model.network), model.anatomy, importance
-        self.head, self.gone = head_of(self.network), np.zeros((len(model.anatomy.layers), 2), dtype=int)
-        self.whole = np.array([(x.groups, x.neurons) for x in model.anatomy.layers])
-        self.device, self.batches, self._found = model.device, [], {}
-        layers = zip(self.network.get_decoder().layers, model.anatomy.layers)
-        for index, (module, layer) in enumerate(layers):
-            for path in {x.path for x in layer.cuts if x.dim == 1}:
-                linear = module.get_submodule(path)
-                linear.register_forward_pre_hook(self._emptied(index, path))
-                linear.register_forward_hook(self._silenced(index, path))
-        self.given = [model], samples  # whom to blame for a loss that is no number
-        for start in range(0, len(samples), BATCH):
-            batch = model.encode(samples[start : start + BATCH])
-            if batch.mask.shape[1] > model.context:
-                raise BadSamples(
-                    f"A sample is longer than the model's context of {model.context} tokens: leave it out."
-                )
-            wanted = batch.labels[:, 1:] != IGNORED
-            inputs = decoder_inputs(self.network, batch.inputs)
-            self.batches.append((inputs, wanted, self._logits(inputs, wanted).log_softmax(-1)))
-        if not sum(int(wanted.sum()) for _, wanted, _ in self.batches):
-            raise BadSamples("A search needs samples with answers: please choose ten to fifty.")
-
-    def loss(self, gone: np.ndarray) -> float:
-        """Mean KL divergence of the original's next-token distribution from the masked one's, on answer tokens."""
-        about = gone.astype(np.int64).tobytes()
-        if about not in self._found:
-            self._found[about] = self._loss(gone)
-        return self._found[about]
-
-    @torch.no_grad()
-    def _loss(self, gone: np.ndarray) -> float:
-        self.gone, total, count = gone, 0.0, 0
-        for inputs, wanted, said in self.batches:
-            found = self._logits(inputs, wanted).log_softmax(-1)
-            total += float((said.exp() * (said - found)).sum())
-            count += len(said)
-        if math.isnan(total):
-            blame(*self.given, "The search")
-            return math.inf  # this mask's own doing: never chosen
-        return total / count
-
-    def _logits(self, inputs: dict, wanted: torch.Tensor) -> torch.Tensor:
-        hidden = self.network.get_decoder()(**{**inputs, "use_cache": False}).last_hidden_state
-        return self.head(hidden[:, :-1][wanted]).float()
-
-    def _kinds(self, index: int, path: str) -> list[int]:
-        kinds = {x.kind for x in self.anatomy.layers[index].cuts if x.path == path and x.dim == 1}
-        return [place for place, kind in enumerate(("heads", "neurons")) if kind in kinds]
-
-    def _emptied(self, index: int, path: str):
-        kinds, layer = self._kinds(index, path), self.anatomy.layers[index]
-
-        @lru_cache(maxsize=None)
-        def columns(gone: tuple[int, int]) -> torch.Tensor:
-            orders = (self.importance.order[0][index], self.importance.order[1][index])
-            kept = {k: np.sort(order[n:]) for k, order, n in zip(("heads", "neurons"), orders, gone)}
-            linear = self.network.get_decoder().layers[index].get_submodule(path)
-            return unused(linear, layer, path, kept).to(self.device)
-
-        def hook(module, args):
-            gone = tuple(int(n) if place in kinds else 0 for place, n in enumerate(self.gone[index]))
-            return (args[0].index_fill(-1, columns(gone), 0),) if any(gone) else None
-
-        return hook
-
-    def _silenced(self, index: int, path: str):
-        kinds = self._kinds(index, path)
-
-        def hook(module, args, output):
-            all_gone = all(self.gone[index, place] >= self.whole[index, place] for place in kinds)
-            return torch.zeros_like(output) if all_gone else None
-
-        return hook
-
-
 @dataclass(frozen=True)
 class Option:
     """One way of thinning a layer: heads and neurons gone, what that saves, and what it is thought to cost."""
@@ -142,6 +51,8 @@ def search_plan(
 ) -> Plan:  # fmt: skip
     """A plan whose shares per layer were searched for. samples: with answers, calibration's will do.
 
+    Its settings hold "loss", the divergence that it gives on the samples (nats a token), and "published_loss", that of
+    the same share of every layer (None where that cannot take as much), which is never the smaller.
     trials: of an earlier search by the same scores and samples, so that another ratio takes only its own moves.
     Raises BadPlan for a ratio that nothing reaches, BadSamples for samples without answers. Raising from `report` ends
     it; the model stays as it is.
@@ -154,7 +65,9 @@ def search_plan(
     prices = Budget.of(scores.anatomy, scores.workload, "parameters")
     target = ratio * prices.backbone
     trials = trials or Trials(model, importance, samples)
-    done, total = 0, len(trials.whole) * (2 * len(LEVELS) + settings.layers) + settings.moves
+    usual = _published(scores, settings.importance, ratio)
+    done = 0
+    total = len(trials.whole) * (2 * len(LEVELS) + settings.layers) + (usual is not None) + max(1, settings.moves)
 
     def tried(gone: np.ndarray) -> float:
         nonlocal done
@@ -162,9 +75,13 @@ def search_plan(
         report(Progress("search", done, total, f"{done} of {total} ways tried"))
         return found
 
-    gone = _knapsack([_options(i, trials.whole, prices, tried, settings.layers) for i in range(len(trials.whole))],
-                     trials.whole, prices, target)  # fmt: skip
-    gone, loss = _moved(gone, trials.whole, prices, target, tried, settings)
+    hulls = [_options(i, trials.whole, prices, tried, settings.layers) for i in range(len(trials.whole))]
+    starts = [_knapsack(hulls, trials.whole, prices, target)]
+    if usual is not None:
+        starts.append(_filled(usual, trials.whole, prices, target))
+    losses = [tried(x) for x in starts]
+    best = int(np.argmin(losses))
+    gone, loss = _moved(starts[best], losses[best], trials.whole, prices, target, tried, settings)
     choice = _choice(scores, importance, gone, trials.whole)
     missing = target - choice.removed(prices)
     if missing > prices.neuron.max() + prices.group.max():
@@ -174,12 +91,27 @@ def search_plan(
         "importance": settings.importance,
         "ranking": "search",
         "loss": loss,
+        "published_loss": losses[1] if usual is not None else None,
         "moves": settings.moves,
         "search_seed": settings.seed,
         "search_ids": [str(x.id) for x in samples],
     }
     method = "both" if len(choice.layers) < len(trials.whole) else "widthwise"
     return plan_of(scores, method, ratio, choice, about)
+
+
+def gone_by(plan: Plan) -> np.ndarray:
+    """(L, 2): how many heads (groups) and neurons of each layer a plan takes, as a trial has them."""
+    pairs = zip(plan.dense_shape, plan.heads, plan.neurons, strict=True)
+    return np.array([(groups - len(h), neurons - len(n)) for (groups, neurons), h, n in pairs], dtype=int)
+
+
+def _published(scores: Scores, importance: str, ratio: float) -> np.ndarray | None:
+    """The same share of every layer, as a trial; None where heads and neurons alone do not make up the ratio."""
+    try:
+        return gone_by(make_plan(scores, "widthwise", ratio, importance=importance))
+    except BadPlan:
+        return None
 
 
 def _options(layer: int, whole: np.ndarray, prices: Budget, tried, layers: bool) -> list[Option]:
@@ -267,10 +199,9 @@ def _filled(gone: np.ndarray, whole: np.ndarray, prices: Budget, target: float) 
     return gone
 
 
-def _moved(gone, whole, prices, target, tried, settings: Search) -> tuple[np.ndarray, float]:
+def _moved(gone, best: float, whole, prices, target, tried, settings: Search) -> tuple[np.ndarray, float]:
     """Shares taken from one place and given to another, for as long as tries are left; what helps stays."""
     chance = np.random.default_rng(settings.seed)
-    best = tried(gone) if settings.moves else float("nan")
     for turn in range(1, settings.moves):
         size = np.exp(chance.uniform(np.log(FINEST), np.log(COARSEST))) * prices.backbone
         new, here = gone.copy(), np.flatnonzero((gone < whole).all(1))

@@ -1,13 +1,18 @@
 """Better choices of what goes: searched shares, rounds, and importance that weighs images and words alike."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
+import torch
 
 from lvlm import BadPlan, BadSamples, Cancelled, Progress
 from lvlm.model import weights_digest
 from pruning import CalibrationSettings, Importance, Repair, calibrate, make_plan, prune
 from pruning.rounds import plan_in_rounds
-from pruning.search import Search, Trials, search_plan
+from pruning.search import Search, gone_by, search_plan
+from pruning.trials import Trials
 from samples import Sample, Turn
 from tests import tiny
 
@@ -41,7 +46,7 @@ def test_a_trial_is_what_the_pruned_model_would_be(model, scores):
     samples = tiny.samples()
     trials = Trials(model, scores.importance["taylor"], samples)
     plan = make_plan(scores, "widthwise", 0.3)
-    gone = np.array([[x - len(h), y - len(n)] for (x, y), h, n in zip(plan.dense_shape, plan.heads, plan.neurons)])
+    gone = gone_by(plan)
     cut = Trials(prune(model, plan), calibrate(prune(model, plan), samples).importance["taylor"], samples)
     total = count = 0
     for (_, _, wanted), (_, _, found) in zip(trials.batches, cut.batches):
@@ -74,6 +79,41 @@ def test_moves_never_make_it_worse_and_repeat_themselves(model, scores):
     found = [search_plan(model, scores, tiny.samples(), 0.4, Search(moves=n)) for n in (1, 12, 12)]
     assert found[1].settings["loss"] <= found[0].settings["loss"]
     assert found[1].to_json() == found[2].to_json()
+
+
+def test_a_search_is_never_worse_than_the_published_way(model, scores):
+    """What it ends with diverges no more than the same share of every layer does, and both numbers are what the samples
+    say."""
+    trials = Trials(model, scores.importance["taylor"], tiny.samples())
+    for ratio, moves in ((0.1, 0), (0.3, 0), (0.3, 8)):
+        plan = search_plan(model, scores, tiny.samples(), ratio, Search(moves, layers=False), trials=trials)
+        about = plan.settings
+        assert about["loss"] == trials.loss(gone_by(plan)) <= about["published_loss"]
+        usual = trials.loss(gone_by(make_plan(scores, "widthwise", ratio)))
+        assert about["published_loss"] == pytest.approx(usual, rel=0.1)  # to the neurons that meet the target
+
+
+def test_trials_leave_nothing_behind(model, scores):
+    """However many were made, no tensor stays but those that were there before the first, and all go with the trials,
+    whether or not the collector of cycles ran."""
+
+    def tensors() -> int:
+        return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        trials = Trials(model, scores.importance["taylor"], tiny.samples())
+        kept = weakref.ref(trials.batches[0][2])
+        trials.loss(np.zeros_like(trials.whole))
+        before = tensors()
+        for n in range(1, 9):
+            trials.loss(np.minimum(n, trials.whole - 1))
+        assert tensors() == before
+        del trials
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_a_search_may_take_whole_layers():
