@@ -12,7 +12,7 @@ from evaluation.experiments import BARS, EXPERIMENTS
 from evaluation.findings import FAILS, FINDINGS, HOLDS, OPEN, PARTLY
 from evaluation.suites import NINE
 from ui import words
-from ui.texts import retell, say
+from ui.texts import minus, retell, say
 from ui.words import percent
 
 MARKS = {HOLDS: "✓", FAILS: "✗", PARTLY: "◐", OPEN: "○"}
@@ -237,7 +237,7 @@ def judged(experiment: str, table: pd.DataFrame) -> str:
                 f'<li><i class="verdict" title="{say(verdict)}">{MARKS[verdict]}</i>'
                 f"<div><b>{words.escape(retell(claim.claim))}</b> "
                 f"<small>{words.escape(retell(claim.where))}</small><p><em>{words.capital(say(verdict))}</em>: "
-                f"{words.escape(retell(evidence))}"
+                f"{words.escape(minus(retell(evidence)))}"
                 f"{f'<br>{words.escape(against)}' if against else ''}</p></div></li>"
             )
     if not rows:

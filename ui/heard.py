@@ -8,13 +8,14 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from evaluation import statistics
 from evaluation.scoring import FORMATS, Record, Report
 from evaluation.statistics import Retention
 from evaluation.suites import suite_of
 from ui import words
-from ui.texts import retell, say
+from ui.texts import minus, retell, say
 
 AVERAGE = "AVG"
 FILTERS = {
@@ -191,6 +192,13 @@ def table(heard: Sequence[Heard]) -> pd.DataFrame:
             (wide[x.title] - wide[heard[0].title]).to_numpy().round(1)
         )
     return found
+
+
+def worded(table: pd.DataFrame) -> Styler:
+    """The table as it is read: one decimal, and changes with their sign."""
+    shares = table.select_dtypes("number").columns
+    changes = shares[len(shares) // 2 + 1 :]  # a column a variant, then one for each but the first
+    return table.style.format("{:.1f}", subset=list(shares)).format(lambda x: minus(f"{x:+.1f}"), subset=list(changes))
 
 
 def _mean_over_tasks(x: Heard, mine: np.ndarray) -> float:

@@ -75,7 +75,7 @@ class Scoreboard:
             words.heading(heard.kept_finding(shares), say(HOW_TO["kept"])) if compared else "",
             figures.retained(shares) if compared else None,
             gr.Accordion(visible=True),
-            rows,
+            heard.worded(rows),
             as_csv(rows, f"scores-{wish.suite}"),
         ]
 

@@ -6,6 +6,7 @@ import json
 import re
 from contextvars import ContextVar
 from functools import lru_cache
+from numbers import Number
 from pathlib import Path
 from string import Formatter
 
@@ -43,14 +44,21 @@ def tour(language: str) -> dict[str, str]:
     return json.loads((ASSETS / f"tour.{language}.json").read_text(encoding="utf-8"))
 
 
+def minus(text: str) -> str:
+    """A text whose numbers below zero have a minus sign, not a hyphen."""
+    return re.sub(r"(?<![\w–-])-(?=\.?\d)", "−", text)
+
+
 class _Plural(Formatter):
-    """`str.format` with one more kind of field: {n:case|cases} is the first word for one, the second for any other."""
+    """`str.format` with one more kind of field: {n:case|cases} is the first word for one, the second for any other.
+    Numbers below zero have a minus sign."""
 
     def format_field(self, value, format_spec: str) -> str:
         if "|" in format_spec:
             one, many = format_spec.split("|")
             return one if value == 1 else many
-        return super().format_field(value, format_spec)
+        said = super().format_field(value, format_spec)
+        return minus(said) if isinstance(value, Number) else said
 
 
 _FORMAT = _Plural()

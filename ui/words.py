@@ -7,7 +7,7 @@ from html import escape
 from math import floor, isfinite, log10
 
 from ui.glossary import mark
-from ui.texts import retell, say, spoken
+from ui.texts import minus, retell, say, spoken
 
 VARIANT_COLOURS = {"original": "#64748b", "pruned": "#ea7317", "recovered": "#16a34a", "int8": "#8b5cf6"}
 
@@ -22,7 +22,7 @@ def significant(value: float, digits: int = 3) -> str:
     rounded = round(value, decimals)
     if rounded and floor(log10(abs(rounded))) != floor(log10(abs(value))):  # 9.996 rounds up to 10.0
         decimals -= 1
-    return f"{rounded:.{max(decimals, 0)}f}"
+    return minus(f"{rounded:.{max(decimals, 0)}f}")
 
 
 def _scaled(value: float, units: tuple[str, ...], step: float, gap: str) -> str:

@@ -118,6 +118,16 @@ def test_several_of_a_kind_are_told_apart():
     assert (table.loc[AVERAGE, "B"], table.loc[AVERAGE, "C: change"]) == (75, -75)
 
 
+def test_a_fall_has_a_minus_sign_and_sorts_as_a_number():
+    """What a reader sees of the table is worded; what it sorts by stays numbers."""
+    told_of = heard.worded(heard.table([Heard("original", "A", told("aaaa")), Heard("pruned", "B", told("bbba"))]))
+    shown = told_of._translate(False, False)["body"][0]
+    assert [x["display_value"] for x in shown if x["type"] == "td"] == ["AVG", "100.0", "25.0", "−75.0"]
+    assert told_of.data["B: change"].iloc[0] == -75
+    alone = heard.worded(heard.table([Heard("original", "A", told("aaaa"))]))
+    assert alone._translate(False, False)["body"][0][-1]["display_value"] == "100.0"
+
+
 def test_answers_cannot_inject_markup():
     """What a model or a data set says is text."""
     evil = Record("1", "x", "<script>1</script>", "<script>2</script>", "<script>3</script>", 0.1)

@@ -1,6 +1,6 @@
 import pytest
 
-from ui import words
+from ui import texts, words
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from ui import words
         (1234.5, "1230"),
         (9.996, "10.0"),
         (99.96, "100"),
-        (-3.14159, "-3.14"),
+        (-3.14159, "−3.14"),
         (float("nan"), "–"),
     ],
 )
@@ -52,6 +52,20 @@ def test_quantities_carry_their_unit(worded, text):
 def test_runs_of_layers_are_folded(layers, text):
     """Three or more neighbours become a range."""
     assert words.some(layers) == text
+
+
+@pytest.mark.parametrize(
+    "written, read",
+    [
+        ("1→10 -0.3, 10→50 +1.2", "1→10 −0.3, 10→50 +1.2"),
+        ("pruned-1", "pruned-1"),
+        ("2-4, GPT-2 (-5%)", "2-4, GPT-2 (−5%)"),
+    ],
+)
+def test_below_zero_is_a_minus_sign(written, read):
+    """Numbers below zero have one in running text; names and ranges keep their hyphens."""
+    assert texts.minus(written) == read
+    assert texts.say("{x:.1f} {y}", x=-2, y="-z") == "−2.0 -z"
 
 
 def test_what_a_person_typed_is_escaped():

@@ -17,6 +17,7 @@ from pruning.effects import Effects
 from pruning.hidden import Activity, Gap, Trace
 from ui.plots import ATTENTION, MLP, SCALE, look
 from ui.teaching import Stored, Trained
+from ui.texts import minus
 from ui.words import VARIANT_COLOURS, memory, percent, significant
 
 Say = Callable[..., str]  # key, values → text in the visitor's language
@@ -143,7 +144,8 @@ def effects(found: Effects, layer: int, signed: bool, say: Say) -> go.Figure:
     here = np.array([x.group.layer == layer for x in found.effects])
     told = [
         f"<b>{say('head', number=x.group.unit)}, {say('axis.layer')} {x.group.layer}</b><br>Σ|w·g| = "
-        f"{significant(x.published)}<br>−Σ w·g = {x.predicted:.2g}<br>{say('axis.real')}: {x.real:+.2g}"
+        f"{significant(x.published)}<br>−Σ w·g = {minus(f'{x.predicted:.2g}')}<br>"
+        f"{say('axis.real')}: {minus(f'{x.real:+.2g}')}"
         for x in found.effects
     ]
     figure = go.Figure()
