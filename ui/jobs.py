@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any
 
 from lvlm.errors import Cancelled, LVLMError
@@ -20,32 +21,40 @@ from lvlm.shortage import enough_memory
 from ui.limits import MOST_IN_LINE
 
 log = logging.getLogger(__name__)
-PATIENCE = 2.0  # seconds after which patient work goes before those who came later
-LOOK = 0.05  # seconds between two looks at whether somebody who waits was cancelled
+PATIENCE = 1.0  # seconds for which patient work lets everybody pass; then it goes before those who came later
+SLICE = 0.25  # seconds that it then keeps the machine for, however many events it has meanwhile
+PAUSE = 3.0  # seconds for which an answer that grows lets new ones pass: a first word is what people wait for
+LOOK = 0.1  # seconds between two looks at whether somebody who waits was cancelled, or waited long enough
+
+
+class Kind(IntEnum):
+    """What somebody in line is about to do, the most urgent first."""
+
+    NEW = 0  # what nothing was heard of yet
+    GOING_ON = 1  # the next piece of what is being heard
+    PATIENT = 2  # a piece of minutes or hours of work
 
 
 @dataclass(eq=False)
 class Place:
-    """Somebody's in the line for the machine."""
+    """Somebody's in the line for the machine, who then holds it."""
 
     number: int  # of arrival
-    patient: bool
+    kind: Kind
+    since: float  # when it came; once it holds the machine, from when on
     moved: threading.Condition  # told when it may be this one's turn
     thread: int = field(default_factory=threading.get_ident)
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def rank(self) -> tuple[bool, int]:
-        """Whose turn is next: the least. Patient ones let everybody pass for a while, but not for ever."""
-        return self.patient and time.monotonic() - self.since < PATIENCE, self.number
 
 
 class Turns:
-    """The machine, held by one thread at a time, first come first served: models are shared by every visitor,
-    calibration puts hooks and gradients on one, and two computations at once take longer than one after the other."""
+    """The machine, held by one thread at a time: models are shared by every visitor, calibration puts hooks and
+    gradients on one, and two computations at once take longer than one after the other.
 
-    def __init__(self):
-        self._lock, self._arrivals = threading.Lock(), itertools.count()
+    First come first served among the equally urgent; nobody lets others pass for ever. clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._lock, self._arrivals, self._clock = threading.Lock(), itertools.count(), clock
         self._line: list[Place] = []  # who waits
         self._holder: Place | None = None
 
@@ -59,7 +68,8 @@ class Turns:
             return
         if len(self._line) >= MOST_IN_LINE:
             raise LVLMError(f"{MOST_IN_LINE} others are in line for this machine: please try again in a few minutes.")
-        self._wait(cancelled, patient)
+        with self._lock:
+            self._wait(cancelled, Kind.PATIENT if patient else Kind.NEW)
         mine = threading.get_ident()
         try:
             yield
@@ -69,30 +79,44 @@ class Turns:
                     self._pass_on()
 
     def let_others(self, cancelled: threading.Event, patient: bool = False) -> None:
-        """Called by the holder: whoever is in line goes first. Raises `Cancelled` as above; then it holds nothing."""
+        """Called by the holder: whoever is more urgent goes first, and patient work keeps the machine for a moment.
+        Raises `Cancelled` as above; then it holds nothing."""
+        kind = Kind.PATIENT if patient else Kind.GOING_ON
         with self._lock:
-            if not self._line:
+            first = self._first()
+            if first is None or self._rank(first)[0] > kind:
                 return
+            if patient and self._clock() - self._holder.since < SLICE:
+                return  # else each of many small events would cost a wait for everybody
             self._pass_on()
-        self._wait(cancelled, patient)
+            self._wait(cancelled, kind)
 
-    def _wait(self, cancelled: threading.Event, patient: bool) -> None:
-        with self._lock:
-            me = Place(next(self._arrivals), patient, threading.Condition(self._lock))
-            self._line.append(me)
-            try:
-                while self._holder is not None or min(self._line, key=lambda x: x.rank) is not me:
-                    if cancelled.is_set():
-                        raise Cancelled("Cancelled while waiting.")
-                    me.moved.wait(LOOK)
-                self._holder = me
-            finally:
-                self._line.remove(me)
+    def _rank(self, place: Place) -> tuple[int, int]:
+        """Whose turn is next: the least."""
+        patience = (0.0, PAUSE, PATIENCE)[place.kind]
+        return (place.kind if self._clock() - place.since < patience else Kind.NEW), place.number
+
+    def _first(self) -> Place | None:
+        return min(self._line, key=self._rank, default=None)
+
+    def _wait(self, cancelled: threading.Event, kind: Kind) -> None:
+        """Stand in line until it is this thread's turn; the lock is held."""
+        me = Place(next(self._arrivals), kind, self._clock(), threading.Condition(self._lock))
+        self._line.append(me)
+        try:
+            while self._holder is not None or self._first() is not me:
+                if cancelled.is_set():
+                    raise Cancelled("Cancelled while waiting.")
+                me.moved.wait(LOOK)
+            self._holder = me
+        finally:
+            self._line.remove(me)
+        me.since = self._clock()
 
     def _pass_on(self) -> None:
         self._holder = None
         if self._line:
-            min(self._line, key=lambda x: x.rank).moved.notify()
+            self._first().moved.notify()
 
     def before(self, thread: int | None) -> int:
         """How many go before a thread that waits; 0 for one that does not."""
@@ -100,7 +124,7 @@ class Turns:
             mine = next((x for x in self._line if x.thread == thread), None)
             if mine is None:
                 return 0
-            return (self._holder is not None) + sum(x.rank < mine.rank for x in self._line)
+            return (self._holder is not None) + sum(self._rank(x) < self._rank(mine) for x in self._line)
 
 
 TURNS = Turns()
@@ -183,7 +207,7 @@ class Job:
             end = "cancelled"
         except LVLMError as error:
             end, self.error = "failed", str(error)
-        except Exception as error:
+        except BaseException as error:  # the panics of libraries in Rust are no Exceptions
             log.exception("job %r failed", self.title)
             end, self.error = "failed", f"{self.title} failed: {type(error).__name__}: {error}"
         try:

@@ -10,8 +10,9 @@ from ui.jobs import Job
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    """Without end, on machines that stall for seconds."""
-    monkeypatch.setattr(jobs, "PATIENCE", 1e9)
+    """Without end, and no slices, on machines that stall for seconds."""
+    for name, seconds in (("PATIENCE", 1e9), ("PAUSE", 1e9), ("SLICE", 0)):
+        monkeypatch.setattr(jobs, name, seconds)
 
 
 def run(work, **options):
@@ -41,6 +42,19 @@ def test_a_job_that_dies_says_so(caplog):
     """An unforeseen error ends the job with a sentence; the trace goes to the log."""
     job = run(lambda report: 1 / 0)
     assert job.state == "failed" and "ZeroDivisionError" in job.error and "Traceback" in caplog.text
+
+
+def test_a_panic_ends_the_job_too(caplog):
+    """What is no Exception, as a panic of a library in Rust, leaves no page waiting."""
+
+    class Panic(BaseException):
+        pass
+
+    def work(report):
+        raise Panic("index out of bounds")
+
+    job = run(work)
+    assert job.state == "failed" and "index out of bounds" in job.error and "Traceback" in caplog.text
 
 
 def test_cancel_ends_the_work_at_its_next_event():
@@ -158,6 +172,14 @@ def waiting(jobs_: list[Job]) -> list[Job]:
     return jobs_
 
 
+def waiting_after(line: list[Job], job: Job) -> list[Job]:
+    """One more that waits, as a list."""
+    job.start()
+    while len(jobs.TURNS._line) <= len(line):
+        pass
+    return [job]
+
+
 def test_everybody_knows_how_many_come_first():
     """Whoever waits is told how many are before: the holder, those who came earlier, and those whom it lets pass."""
     order = []
@@ -195,3 +217,105 @@ def test_a_turn_within_a_turn_is_the_same_one():
         assert other.state == "waiting"
     other.thread.join(5)
     assert other.state == "done"
+
+
+class Clock:
+    """Seconds that pass only where a test lets them."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The machine's line, by a clock that stands still, with patience and slices of whole seconds."""
+    found = Clock()
+    monkeypatch.setattr(jobs, "TURNS", jobs.Turns(found))
+    for name, seconds in (("PATIENCE", 8), ("PAUSE", 20), ("SLICE", 4)):
+        monkeypatch.setattr(jobs, name, seconds)
+    return found
+
+
+def test_many_small_events_cost_one_wait_a_slice(clock):
+    """Long work with a hundred small events beside visitors who never leave the line empty keeps the machine for a
+    slice whenever its patience is over, and no longer: all of it is done after that many rounds."""
+    order = []
+
+    def visit(report):
+        order.append("visit")
+        clock.now += 2
+        if "end" not in order:
+            waiting_after(list(jobs.TURNS._line), Job("Visit", visit))
+
+    def long(report):
+        waiting([Job("Visit", visit)])
+        for step in range(100):
+            clock.now += 0.4
+            report(Progress("recover", step, 100))
+            order.append("step")
+        order.append("end")
+
+    job = Job("Long", long, shares=True).start()
+    job.thread.join(20)
+    rounds = "".join("." if x == "visit" else "s" for x in order[: order.index("end")]).strip(".").split("s.")
+    assert job.state == "done"
+    assert 9 <= len(rounds) <= 11  # 40 seconds of work in slices of 4
+    assert all(x.count(".") <= 5 for x in rounds)  # of 2 seconds each, until a patience of 8 is over
+
+
+def test_who_just_asked_goes_before_answers_that_grow(clock):
+    """A new question is heard before the next pieces of others, and those before patient work, until each has waited
+    for as long as it lets others pass; who came first among the equally urgent goes first."""
+    order, never = [], threading.Event()
+
+    def grows(report):
+        order.append("first piece")
+        jobs.TURNS.let_others(never)
+        order.append("next piece")
+
+    with jobs.TURNS.turn(never):
+        line = waiting([Job("Long", lambda report: order.append("long"), shares=True), Job("Grows", grows)])
+        line += waiting_after(line, Job("New", lambda report: order.append("new")))
+    for x in line:
+        x.thread.join(5)
+    assert order == ["first piece", "new", "next piece", "long"]
+    order.clear()
+    with jobs.TURNS.turn(never):
+        line = waiting([Job("Long", lambda report: order.append("long"), shares=True)])
+        clock.now += 8
+        line += waiting_after(line, Job("New", lambda report: order.append("new")))
+    for x in line:
+        x.thread.join(5)
+    assert order == ["long", "new"]
+
+
+def test_answers_that_grow_wait_for_new_ones_only_so_long(clock):
+    """A stream of new questions holds an answer that grows up for no longer than a pause."""
+    order, never = [], threading.Event()
+
+    def new(report):
+        order.append("new")
+        clock.now += 6
+        if len(order) < 9:
+            waiting_after(list(jobs.TURNS._line), Job("New", new))
+
+    with jobs.TURNS.turn(never):
+        waiting([Job("New", new)])
+        jobs.TURNS.let_others(never)
+        order.append("piece")
+    assert order == ["new"] * 4 + ["piece"]
+
+
+def test_patient_work_interrupts_no_answer_before_its_time(clock):
+    """An answer goes on piece by piece while only patient work waits, until that has waited for long enough."""
+    order, never = [], threading.Event()
+    with jobs.TURNS.turn(never):
+        job = waiting([Job("Long", lambda report: order.append("long"), shares=True)])[0]
+        for piece in range(10):
+            clock.now += 1
+            jobs.TURNS.let_others(never)
+            order.append(piece)
+    job.thread.join(5)
+    assert order == [*range(7), "long", 7, 8, 9]
