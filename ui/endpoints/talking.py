@@ -64,10 +64,13 @@ def endpoints(desks: Desks) -> list[Callable]:
         if desk.answering is not None and desk.answering.busy:
             raise LVLMError("The last question is still being answered: please wait, or call cancel.")
         job = desk.ask(desk.image, check_question(question), **vars(how))
-        exchange = desk.talk[-1]
+        exchange, before = desk.talk[-1], None
         try:
             while job.busy:
-                yield told.exchange(exchange)
+                said = told.exchange(exchange)
+                if said != before:  # handing on what was said before costs the machine as much as a new word
+                    yield said
+                    before = said
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             job.cancel()  # ended, or whoever asked has hung up
