@@ -5,7 +5,7 @@ from dataclasses import replace
 import gradio as gr
 
 from lvlm.errors import BadSamples, LVLMError
-from recovery import BadRecipe
+from recovery import BadRecipe, Recipe
 from ui import curves, healed, words
 from ui.figure import figure
 from ui.healing import BUILT_IN, CHOICES, MINUTES
@@ -24,6 +24,8 @@ WEIGHTS = {
 }
 ARITHMETIC = [("means over tokens", "repaired"), ("as published", "paper")]
 WAITING = "Heal (waiting for a plan)"
+MINUTES_LABEL = "Minutes of training"
+NO_MINUTES = "Minutes of training (not in use: steps are set below)"
 HOW_TO = {
     "held_out": "On samples that are never trained on. The ring marks the weights that are kept.",
     "terms": "Every loss in use, batch by batch (faint) and smoothed. Lower is better.",
@@ -37,7 +39,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
             with gr.Column(elem_classes="slab"):
                 of = Choice([], label="Which pruned model", visible=False, elem_id="heal-of")
                 choice = gr.Radio(_choices(), value="advised", label="How to heal", elem_id="recipe")
-                minutes = Dial(0.5, 60, MINUTES, step=0.5, buttons=[], label="Minutes of training", elem_id="minutes")
+                minutes = Dial(0.5, 60, MINUTES, step=0.5, buttons=[], label=MINUTES_LABEL, elem_id="minutes")
                 with gr.Accordion("More: what trains, losses, data", open=False, elem_id="heal-more"):
                     train = gr.Radio(TRAIN, value="lora", label="What trains (the vision tower never does)")
                     with gr.Row():
@@ -132,7 +134,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
     def draw_settings(desk: Desk) -> list:
         if desk.to_heal is None:
             return [gr.skip()] * len(settings)
-        recipe = desk.healing.recipe(desk.model, desk.to_heal)
+        recipe = at_hand(desk)
         return [
             recipe.train,
             *recipe.weights.values(),
@@ -143,7 +145,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
             recipe.batch,
             round(100 * recipe.fraction, 1),
             recipe.arithmetic,
-            gr.skip() if recipe.minutes is None else recipe.minutes,
+            _minutes(recipe),
             recipe.steps,
             desk.healing.data,
             desk.healing.asked,
@@ -187,13 +189,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
                 desk.healing.refusal = ""
             except LVLMError as error:
                 desk.healing.refusal = str(error)
-        return draw_wish(desk)
+        return [*draw_wish(desk), gr.skip() if desk.to_heal is None else _minutes(at_hand(desk), moved=True)]
 
     for knob in settings:
         knob.input(
             set_recipe,
             [desk_key, *settings],
-            wish,
+            [*wish, minutes],
             queue=False,
             trigger_mode="always_last",
             show_progress="hidden",
@@ -256,6 +258,18 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
     return asked, Part(live, draw_live, state=lambda desk: (*whole(desk), len(desk.healing.points))), to_chat
 
 
+def at_hand(desk: Desk) -> Recipe:
+    """The recipe that the controls show."""
+    return desk.healing.recipe(desk.model, desk.to_heal)
+
+
+def _minutes(recipe: Recipe, moved: bool = False) -> Dial:
+    """The clock, which is out of use, and says so, while steps are set. moved: it may be in the person's hand."""
+    by_clock = recipe.minutes is not None
+    value = {"value": recipe.minutes} if by_clock and not moved else {}
+    return Dial(label=say(MINUTES_LABEL if by_clock else NO_MINUTES), interactive=by_clock, **value)
+
+
 def _patients(desk: Desk) -> Choice:
     """The pruned models, where there are several to choose from."""
     pruned = [x for x in desk.variants if x.kind == "pruned"]
@@ -271,7 +285,7 @@ def take(desk: Desk, train, sft, kl, rkl, l2, temperature, layers, rate, rank, b
          steps, data, asked_each) -> None:  # fmt: skip
     """Make the recipe that the controls show the desk's. Raises BadRecipe and BadSamples."""
     desk.healing.use(data, _whole(asked_each))
-    before = desk.healing.recipe(desk.model, desk.to_heal)
+    before = at_hand(desk)
     length = {"minutes": None, "steps": _whole(steps)} if steps is not None else {"minutes": minutes, "steps": None}
     if fraction is None:
         raise BadSamples("The share of the data is empty: please choose 1 to 100 %.")

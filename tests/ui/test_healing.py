@@ -330,6 +330,10 @@ def test_a_refused_recipe_is_said_and_not_started(desk, endpoint):
     assert choice == "strongest" and "notice-error" not in said and button.interactive and settings[0] == "full"
     choice, said, button, *_ = endpoint("set_recipe")("a", *good)
     assert choice == "own" and "the projector and LoRA on SFT + L2 for about 1 minute" in said
+    *_, minutes = endpoint("set_recipe")("a", *good[:13], 7, *good[14:])  # steps: the clock is out of use and says so
+    assert not minutes.interactive and "steps are set" in minutes.label
+    *_, minutes = endpoint("set_recipe")("a", *good)
+    assert minutes.interactive and minutes.label == "Minutes of training"
     endpoint("resume_healing")("a", None)
     assert "no unfinished run" in desk.notice
     endpoint("start_healing")("a", None)
