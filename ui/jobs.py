@@ -23,15 +23,15 @@ from ui.limits import MOST_IN_LINE
 log = logging.getLogger(__name__)
 PATIENCE = 1.0  # seconds for which patient work lets everybody pass; then it goes before those who came later
 SLICE = 0.25  # seconds that it then keeps the machine for, however many events it has meanwhile
-PAUSE = 3.0  # seconds for which an answer that grows lets new ones pass: a first word is what people wait for
+PAUSE = 3.0  # seconds for which all others let questions pass: a first word is what people wait for
 LOOK = 0.1  # seconds between two looks at whether somebody who waits was cancelled, or waited long enough
 
 
 class Kind(IntEnum):
     """What somebody in line is about to do, the most urgent first."""
 
-    NEW = 0  # what nothing was heard of yet
-    GOING_ON = 1  # the next piece of what is being heard
+    QUESTION = 0  # an answer's first word
+    ORDINARY = 1  # its next ones; work of seconds
     PATIENT = 2  # a piece of minutes or hours of work
 
 
@@ -59,17 +59,16 @@ class Turns:
         self._holder: Place | None = None
 
     @contextmanager
-    def turn(self, cancelled: threading.Event, patient: bool = False):
+    def turn(self, cancelled: threading.Event, kind: Kind = Kind.ORDINARY):
         """Hold the machine; raises `Cancelled` if `cancelled` is set while waiting for it, and LVLMError where too
-        many wait already. Within a turn of the same thread it is held already. patient: lets those pass that come
-        later, for a while."""
+        many wait already. Within a turn of the same thread it is held already."""
         if self._holder is not None and self._holder.thread == threading.get_ident():
             yield
             return
         if len(self._line) >= MOST_IN_LINE:
             raise LVLMError(f"{MOST_IN_LINE} others are in line for this machine: please try again in a few minutes.")
         with self._lock:
-            self._wait(cancelled, Kind.PATIENT if patient else Kind.NEW)
+            self._wait(cancelled, kind)
         mine = threading.get_ident()
         try:
             yield
@@ -78,15 +77,14 @@ class Turns:
                 if self._holder is not None and self._holder.thread == mine:
                     self._pass_on()
 
-    def let_others(self, cancelled: threading.Event, patient: bool = False) -> None:
-        """Called by the holder: whoever is more urgent goes first, and patient work keeps the machine for a moment.
-        Raises `Cancelled` as above; then it holds nothing."""
-        kind = Kind.PATIENT if patient else Kind.GOING_ON
+    def let_others(self, cancelled: threading.Event, kind: Kind = Kind.ORDINARY) -> None:
+        """Called by the holder before its next piece: whoever is as urgent goes first, though patient work keeps the
+        machine for a slice. Raises `Cancelled` as above; then it holds nothing."""
         with self._lock:
             first = self._first()
             if first is None or self._rank(first)[0] > kind:
                 return
-            if patient and self._clock() - self._holder.since < SLICE:
+            if kind is Kind.PATIENT and self._clock() - self._holder.since < SLICE:
                 return  # else each of many small events would cost a wait for everybody
             self._pass_on()
             self._wait(cancelled, kind)
@@ -94,7 +92,7 @@ class Turns:
     def _rank(self, place: Place) -> tuple[int, int]:
         """Whose turn is next: the least."""
         patience = (0.0, PAUSE, PATIENCE)[place.kind]
-        return (place.kind if self._clock() - place.since < patience else Kind.NEW), place.number
+        return (place.kind if self._clock() - place.since < patience else Kind.QUESTION), place.number
 
     def _first(self) -> Place | None:
         return min(self._line, key=self._rank, default=None)
@@ -142,6 +140,7 @@ class Job:
     work: Callable[[Report], Any] = field(repr=False)
     then: Callable[[str], None] = field(default=lambda end: None, repr=False)
     shares: bool = False  # others may compute, and go first, whenever it reports: long work that changes no model
+    asks: bool = False  # a question: its first word goes before whatever else waits
     state: str = "waiting"  # waiting → running → done | failed | cancelled
     stage: str = ""  # what it is doing now
     fraction: float = 0.0  # 0…1, of the stage at hand
@@ -186,7 +185,7 @@ class Job:
         if self.wish_to_stop.is_set():
             raise Cancelled("Cancelled.")
         if self.shares:
-            TURNS.let_others(self.wish_to_stop, patient=True)
+            TURNS.let_others(self.wish_to_stop, Kind.PATIENT)
         if isinstance(event, LossPoint):
             self.said_left = event.seconds_left if event.step else None
         if isinstance(event, Progress):
@@ -199,7 +198,8 @@ class Job:
         """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
         named shortly, so that no page waits for a job that died."""
         try:
-            with TURNS.turn(self.wish_to_stop, patient=self.shares), enough_memory(self.title):
+            kind = Kind.PATIENT if self.shares else Kind.QUESTION if self.asks else Kind.ORDINARY
+            with TURNS.turn(self.wish_to_stop, kind), enough_memory(self.title):
                 self.state, self.stage_began = "running", time.monotonic()
                 self.result = self.work(self.report)
             end = "done"

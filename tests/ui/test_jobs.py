@@ -266,8 +266,8 @@ def test_many_small_events_cost_one_wait_a_slice(clock):
 
 
 def test_who_just_asked_goes_before_answers_that_grow(clock):
-    """A new question is heard before the next pieces of others, and those before patient work, until each has waited
-    for as long as it lets others pass; who came first among the equally urgent goes first."""
+    """A new question is heard before the next pieces of others and before work, and those before patient work, until
+    each has waited for as long as it lets others pass; who came first among the equally urgent goes first."""
     order, never = [], threading.Event()
 
     def grows(report):
@@ -277,15 +277,16 @@ def test_who_just_asked_goes_before_answers_that_grow(clock):
 
     with jobs.TURNS.turn(never):
         line = waiting([Job("Long", lambda report: order.append("long"), shares=True), Job("Grows", grows)])
-        line += waiting_after(line, Job("New", lambda report: order.append("new")))
+        line += waiting_after(line, Job("Work", lambda report: order.append("work")))
+        line += waiting_after(line, Job("New", lambda report: order.append("new"), asks=True))
     for x in line:
         x.thread.join(5)
-    assert order == ["first piece", "new", "next piece", "long"]
+    assert order == ["new", "first piece", "work", "next piece", "long"]
     order.clear()
     with jobs.TURNS.turn(never):
         line = waiting([Job("Long", lambda report: order.append("long"), shares=True)])
         clock.now += 8
-        line += waiting_after(line, Job("New", lambda report: order.append("new")))
+        line += waiting_after(line, Job("New", lambda report: order.append("new"), asks=True))
     for x in line:
         x.thread.join(5)
     assert order == ["long", "new"]
@@ -299,10 +300,10 @@ def test_answers_that_grow_wait_for_new_ones_only_so_long(clock):
         order.append("new")
         clock.now += 6
         if len(order) < 9:
-            waiting_after(list(jobs.TURNS._line), Job("New", new))
+            waiting_after(list(jobs.TURNS._line), Job("New", new, asks=True))
 
     with jobs.TURNS.turn(never):
-        waiting([Job("New", new)])
+        waiting([Job("New", new, asks=True)])
         jobs.TURNS.let_others(never)
         order.append("piece")
     assert order == ["new"] * 4 + ["piece"]
