@@ -304,7 +304,7 @@ class Desk:
             if self.answering is not None and self.answering.busy:
                 raise LVLMError("The last question is still being answered: press Stop first.")
             talk.append(exchange)
-            self.answering = job = jobs.Job("Answer", work, then)
+            self.answering = job = jobs.Job("Answer", work, then, asks=True)
             return job.start()
 
     def show(self, image, questions: tuple[str, ...]) -> None:
