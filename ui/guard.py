@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lvlm.errors import LVLMError
 from ui.limits import LARGEST_MESSAGE, LARGEST_UPLOAD
+from ui.texts import preferred, retell, speak
 
 log = logging.getLogger(__name__)
 API = "/gradio_api"
@@ -70,14 +71,14 @@ class Guarded(gr.Blocks):
         except gr.Error:
             raise
         except LVLMError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(retell(str(error)), print_exception=False) from error
         except InvalidPathError as error:
-            raise gr.Error(NOT_UPLOADED, print_exception=False) from error
+            raise gr.Error(retell(NOT_UPLOADED), print_exception=False) from error
         except Exception as error:
             if isinstance(error, StopIteration | StopAsyncIteration):  # how an iterator that was cancelled ends
                 raise
             log.exception("an event failed")
-            raise gr.Error(WRONG, print_exception=False) from error
+            raise gr.Error(retell(WRONG), print_exception=False) from error
 
     def validate_inputs(self, block_fn, inputs) -> None:
         if len(inputs) < len(block_fn.inputs):
@@ -110,6 +111,7 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        speak(preferred(_header(scope, b"accept-language")))
         largest = LARGEST_UPLOAD + MARGIN if scope["path"].rstrip("/") == UPLOAD else LARGEST_MESSAGE
         body = Body(receive, send, largest)
         refusal = self.refusal(scope) or body.refusal(_header(scope, b"content-length"))
@@ -185,7 +187,7 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 async def _say(send: Send, status: int, sentence: str) -> None:
-    body = json.dumps({"detail": sentence}).encode()
+    body = json.dumps({"detail": retell(sentence)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

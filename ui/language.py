@@ -11,8 +11,8 @@ from gradio.i18n import I18nData
 from ui import glossary
 from ui.guard import Guarded
 from ui.part import Part, Start
-from ui.texts import LANGUAGES, labels, say, tour
-from ui.workspace import Desks
+from ui.texts import LANGUAGES, labels, preferred, say, speak, tell, tour
+from ui.workspace import Desk, Desks
 
 OURS = "ui:"  # before every label's key: Gradio's page translates each value that equals a key, a choice's value, too
 NAMES = ("label", "info", "placeholder", "value")  # of a component's texts
@@ -52,7 +52,15 @@ def _texts(language: str) -> dict[str, str]:
 
 
 class Studio(Guarded):
-    """Blocks whose known labels the browser translates; in the API they stand in English."""
+    """Blocks whose known labels the browser translates; in the API they stand in English. Every event says all that it
+    says, from its first word to its last or to its error, in the language of the desk that it is about, which is its
+    first input; where there is no such desk yet, in the browser's."""
+
+    async def process_api(self, block_fn, inputs, *given, request=None, **named):
+        key = inputs[0] if inputs else None
+        headers = getattr(request, "headers", {})
+        speak(self.desks.language(key) or preferred(headers.get("accept-language")))
+        return await super().process_api(block_fn, inputs, *given, request=request, **named)
 
     def get_config_file(self):
         config = super().get_config_file()
@@ -109,7 +117,12 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
 
 
 def headers(app: gr.Blocks) -> Part:
-    """The headers of the tabs: Gradio translates those of opened ones alone."""
+    """The headers of the tabs and of the tour's steps: Gradio translates those of opened ones alone."""
     tabs = [x for x in app.blocks.values() if isinstance(x, gr.Tab)]
-    said = [x.label for x in tabs]
-    return Part(tabs, lambda desk: [gr.Tab(say(x)) for x in said], state=lambda desk: None)
+    steps = [x for x in app.blocks.values() if isinstance(x, gr.Step)]
+    said, numbers = [x.label for x in tabs], [x.id for x in steps]
+
+    def draw(desk: Desk) -> list:
+        return [*(gr.Tab(say(x)) for x in said), *(gr.Step(tell(f"{x}.title")) for x in numbers)]
+
+    return Part([*tabs, *steps], draw, state=lambda desk: None)

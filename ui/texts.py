@@ -81,7 +81,7 @@ _HOLDS = {  # what fields of these names hold; others hold anything
     "number": r"[-−+]?[\d.,]+",
     "ranges": r"[\d–, ]+",
     "last": r"[\d–]+",
-    "method": r"[a-z]+",
+    "method": r"[a-z]+(?:, [a-z]+)*",
     "go": "goes|go",
     "trained": r"projector|LoRA|all weights",
     "heads": r"[\d,]+ attention heads?(?: \(.*\))?",
@@ -92,8 +92,9 @@ _HOLDS = {  # what fields of these names hold; others hold anything
 
 @lru_cache(maxsize=1)
 def _elsewhere() -> dict[str, str]:
-    """English → Chinese of what is made outside of this folder."""
-    return json.loads((ASSETS / "i18n/zh.library.json").read_text(encoding="utf-8"))
+    """English → Chinese of what is made outside of this folder, and of what errors say."""
+    told = (json.loads((ASSETS / f"i18n/zh.{x}.json").read_text(encoding="utf-8")) for x in ("library", "errors"))
+    return {english: chinese for table in told for english, chinese in table.items()}
 
 
 @lru_cache(maxsize=1)

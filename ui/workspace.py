@@ -79,6 +79,12 @@ class Desks:
         with self._lock:
             return key in self._desks
 
+    def language(self, key: object) -> str | None:
+        """What the desk of this key is spoken to in; None where there is none."""
+        with self._lock:
+            desk = self._desks.get(key) if isinstance(key, str) else None
+        return desk and desk.language
+
     def _all(self) -> list[Desk]:
         with self._lock:
             return list(self._desks.values())

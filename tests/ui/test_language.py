@@ -1,18 +1,22 @@
 """English and Chinese: the same sentences with the same fields, nothing of one language on a page in the other."""
 
 import ast
+import asyncio
 import json
+import os
 import re
 import string
+from collections.abc import Iterator
 
 import gradio as gr
 import pytest
 
+from lvlm.errors import LVLMError
 from ui import language, page, part, texts
 from ui.texts import ASSETS, LANGUAGES, retell, say, speak
 from tests.ui.conftest import wait
 
-TABLES = ("zh.json", "zh.library.json")
+TABLES = ("zh.json", "zh.library.json", "zh.errors.json")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 ENGLISH = re.compile(r"[A-Za-z]{3,}")
 TAGS = re.compile(r'<span lang="\w+".*?</span>|<[^>]*>')  # and a term's meanings, which are there in both languages
@@ -65,6 +69,43 @@ def test_whatever_is_said_is_there_in_chinese():
     assert len(said) > 250
     missing = {x: y for x, y in said.items() if x not in texts.labels()}
     assert not missing, missing
+
+
+def sentences(*folders: str) -> Iterator[tuple[str, list[str], bool]]:
+    """(file, each sentence of a text in the code with a NUL for every field, whether an error is raised with it)."""
+    for file in sorted(x for folder in folders for x in ASSETS.parent.glob(f"{folder}/**/*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        raised = {id(x.exc.args[-1]) for x in ast.walk(tree)
+                  if isinstance(x, ast.Raise) and isinstance(x.exc, ast.Call) and x.exc.args}  # fmt: skip
+        for node in ast.walk(tree):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+                text = "".join(x.value if isinstance(x, ast.Constant) else "\0" for x in parts)
+                yield f"{file.parent.name}/{file.name}", texts._ENDS.split(text), id(node) in raised
+
+
+def test_what_an_error_says_in_chinese_is_what_the_code_says():
+    """Every English sentence of the errors' table stands in the code still, fields for fields: none was reworded
+    without its Chinese."""
+    known = json.loads((ASSETS / "i18n/zh.errors.json").read_text(encoding="utf-8"))
+    left_over = {re.sub(r"\{\w+\}", "\0", x) for x in known} - {os.strerror(x) for x in range(1, 40)}
+    for _, said, _ in sentences("ui", "lvlm", "samples", "pruning", "recovery", "evaluation"):
+        left_over -= set(said)
+        for holed in (x for x in said if len(re.sub(r"\W", "", x)) > 5 and "\0" in x):
+            fits = re.compile(re.escape(holed).replace("\0", ".+").replace("\\x00", ".+"))
+            left_over = {x for x in left_over if not fits.fullmatch(x)}
+    assert not left_over
+
+
+def test_every_error_of_the_app_is_there_in_chinese():
+    """What a visitor of the page got wrong is said in Chinese, whatever stands in its fields. Not those of the API and
+    the command line."""
+    speak("zh")
+    apart = re.compile(r"endpoints/|serving\.py")
+    for file, said, raised in sentences("ui"):
+        if raised and not apart.search(file):
+            for one in (x for x in said if x.strip("\0")):
+                assert any(CHINESE.search(retell(one.replace("\0", held))) for held in ("7", "7%")), (file, one)
 
 
 def test_a_plural_has_its_own_word():
@@ -159,3 +200,33 @@ def test_no_value_is_taken_for_a_label():
     """What a choice sends back is no key of a translation, though it may read like a label: the page translates both."""
     keys = set(language.translations().translations_dict["zh"])
     assert "Neuron" in texts.labels() and not keys & {"heads", "scenes", "Neuron"}
+
+
+def test_an_event_speaks_one_language_to_its_end(desks):
+    """What an event yields late, and the error that ends it, come in the language of its desk; without a desk in the
+    browser's."""
+    with language.Studio() as app:
+        app.desks = desks
+        box = gr.Textbox()
+
+        def grow(key: str):
+            yield say("Cancel")
+            yield say("Cancel")
+            raise LVLMError("The question is empty: please type one.")
+
+        box.submit(grow, box, box)
+    desks.at("a").speak("zh")
+
+    async def heard(key: str, header: str) -> list[str]:
+        found, iterator, request = [], None, gr.Request(headers={"accept-language": header})
+        while True:
+            try:
+                step = await app.process_api(0, [key], request=request, iterator=iterator)
+            except gr.Error as error:
+                return [*found, error.message]
+            iterator = step["iterator"]
+            found += step["data"]
+
+    assert asyncio.run(heard("a", "en")) == ["取消", "取消", "问题是空的：请输入。"]
+    assert asyncio.run(heard("b", "zh-CN,zh")) == ["取消", "取消", "问题是空的：请输入。"]
+    assert asyncio.run(heard("b", "")) == ["Cancel", "Cancel", "The question is empty: please type one."]
