@@ -78,7 +78,8 @@ window.prunoscope = {
     for (const figure of document.querySelectorAll(".figure")) {
       const drawn = figure.querySelector(".svg-container");
       if (!drawn) continue;
-      const label = `${prunoscope.finding(figure) || "Figure"}. Its numbers: CSV.`;
+      const [figures, numbers] = [...document.querySelectorAll("#figure-words span")].map(x => x.textContent);
+      const label = `${prunoscope.finding(figure) || figures}. ${numbers}`;  // in the page's language
       if (drawn.getAttribute("aria-label") === label) continue;
       drawn.setAttribute("role", "img");
       drawn.setAttribute("aria-label", label);
@@ -104,6 +105,16 @@ window.prunoscope = {
         fit.observe(plot);
       }
   };
+
+  // Somebody who comes back after a while may find that models were put away: the page looks again at once, and sees
+  // them being brought back by what was just pressed, where its next look by the clock may be half a minute off.
+  const AWAY = 5_000, AFTER = 400;  // ms
+  let last = Date.now();
+  for (const doing of ["pointerdown", "keydown"])
+    document.addEventListener(doing, () => {
+      if (Date.now() - last > AWAY) setTimeout(() => document.querySelector("#look")?.click(), AFTER);
+      last = Date.now();
+    }, { capture: true, passive: true });
 
   let waiting = false;
   new MutationObserver(() => {

@@ -50,6 +50,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         address = gr.Textbox(visible=False)
         seen = gr.State(None)
         timer = gr.Timer(BUSY_SECONDS)
+        back = gr.Button("Look", visible="hidden", elem_id="look")  # pressed by page.js when somebody comes back
         with gr.Sidebar(width=300, elem_id="rail"):
             side, at_hand, clock = rail.build(desks, desk_key)
             speech = language.build(desks, desk_key)
@@ -124,14 +125,15 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             show_progress="hidden",
             api_visibility="private",
         ).then(follow, desk_key, talking, show_progress="hidden", api_visibility="private", concurrency_limit=None)
-        timer.tick(
-            look,
-            [desk_key, seen],
-            [*following, *outputs],
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        for due in (timer.tick, back.click):
+            due(
+                look,
+                [desk_key, seen],
+                [*following, *outputs],
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            )
 
         for part in parts:
             for start in part.starts:
