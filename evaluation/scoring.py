@@ -12,6 +12,7 @@ from lvlm import Report as Listener
 from lvlm.encoding import IGNORED
 from lvlm.events import Progress
 from lvlm.shortage import enough_memory
+from lvlm.unfit import fitting
 from samples import Sample
 
 ANSWER_TOKENS = 40  # at most; the longest true answer of any suite has fewer
@@ -127,7 +128,8 @@ def truth_probabilities(model: LVLM, samples, batch_size: int = 50, report: List
         rows = order[start:end]
         batch = model.encode([replace(samples[i], turns=samples[i].turns[-1:]) for i in rows])
         labels = batch.labels[:, 1:]
-        logits = model.network(**batch.inputs).logits[:, :-1].float()
+        with fitting(model.name):
+            logits = model.network(**batch.inputs).logits[:, :-1].float()
         said = logits.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
         total = said.masked_fill(labels == IGNORED, 0.0).sum(1).exp()
         for i, p in zip(rows, total.tolist()):

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from .chat import encode_prompt
 from .errors import BadQuestion, UnsupportedDecoder
 from .forcing import continued
+from .unfit import fitting
 
 
 class _Watch(TorchFunctionMode):
@@ -84,7 +85,7 @@ def attention_to_image(
     shown = inputs["input_ids"][0] == model.image_token
     if image is None or not shown.any():
         raise BadQuestion("There is no picture to look at: please choose one and ask again.")
-    with _watched(model.network) as watch:
+    with _watched(model.network) as watch, fitting(model.name):
         model.network(**inputs, logits_to_keep=1)
     layers = len(model.network.get_decoder().layers)
     if len(watch.found) < layers:

@@ -5,17 +5,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from .encoding import encode_texts, prompt_text
-from .errors import BadQuestion, BrokenCheckpoint
+from .errors import BadQuestion
 from .events import Progress, Report
-from .files import line
 from .images import check_question, open_image
+from .unfit import fitting, unbroken
 
 
 @dataclass(frozen=True)
@@ -73,19 +72,6 @@ class _TokenQueue:
 
     def end(self):
         pass  # the thread itself says when it has ended, also when it failed
-
-
-@contextmanager
-def _fitting(name: str) -> Iterator[None]:
-    """Around a network that computes: what transformers raises where processor and config do not fit together, which
-    no file tells before (as many image tokens as features), becomes a sentence."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError) as error:
-        raise BrokenCheckpoint(
-            f"{name} cannot answer: its processor and its config.json do not fit together ({line(error)}). "
-            "Please download both again."
-        ) from error
 
 
 def _speak(network, options: dict) -> None:
@@ -164,7 +150,8 @@ class ChatStream(Iterator[str]):
 
     def _new_text(self, last: bool = False) -> str:
         """Text that the ids so far add; held back while it may still change (half a character, half a word mark)."""
-        text = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        with unbroken(self._tokenizer.name_or_path):
+            text = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = text.lstrip()
         if not last and text.endswith("\ufffd"):
             return ""
@@ -178,7 +165,7 @@ class ChatStream(Iterator[str]):
         stopped = self._closed.is_set() or self._user_stop.is_set()
         self.stats = ChatStats(self.prompt_tokens, n, first - self._start, rate, stopped)
         if self._error is not None and not self._closed.is_set():
-            with _fitting(self._name):
+            with fitting(self._name):
                 raise self._error
         piece = self._new_text(last=True)
         if piece:
@@ -257,13 +244,14 @@ def generate(model, prompts: Sequence[tuple], *, max_new_tokens: int, batch_size
             check_question(prompts[rows[0]][1], tokens, model.context)
             room = min(max_new_tokens, model.context - tokens)
             with torch.no_grad():
-                with _fitting(model.name):
+                with fitting(model.name):
                     found = model.network.generate(**inputs, max_new_tokens=room, **_greedy(model))[:, tokens:]
             if prepared is not None:
                 wait([prepared])
-            decoded = model.processor.tokenizer.batch_decode(
-                found, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
+            with unbroken(model.name):
+                decoded = model.processor.tokenizer.batch_decode(
+                    found, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
             for i, text in zip(rows, decoded):
                 answers[i] = text.strip()
             done += len(rows)

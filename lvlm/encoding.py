@@ -10,6 +10,7 @@ from jinja2 import TemplateError
 
 from .errors import BadImage, BadQuestion, BadSamples, BrokenCheckpoint
 from .files import line
+from .unfit import unbroken
 
 IGNORED = -100  # label of a token that carries no loss
 
@@ -103,15 +104,16 @@ def _encoded(processor, rows, texts, images, side: str, answers) -> dict:
     start = processor.tokenizer.bos_token
     options = {"suffix": [answers[i] for i in rows]} if answers else {}
     try:
-        inputs = processor(
-            images=None if images is None else [[images[i]] for i in rows],
-            text=texts,
-            padding=True,
-            padding_side=side,
-            add_special_tokens=not (start and texts[0].startswith(start)),
-            return_tensors="pt",
-            **options,
-        )
+        with unbroken(processor.tokenizer.name_or_path):
+            inputs = processor(
+                images=None if images is None else [[images[i]] for i in rows],
+                text=texts,
+                padding=True,
+                padding_side=side,
+                add_special_tokens=not (start and texts[0].startswith(start)),
+                return_tensors="pt",
+                **options,
+            )
     except ValueError as error:
         if images is None:
             raise BadQuestion(
@@ -208,6 +210,7 @@ def _label_tail(processor, text: str, spans) -> list[bool]:
     """
     start = processor.tokenizer.bos_token
     special = not (start and text.startswith(start))
-    offsets = processor.tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)["offset_mapping"]
+    with unbroken(processor.tokenizer.name_or_path):
+        offsets = processor.tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)["offset_mapping"]
     first = next(i for i, (a, b) in enumerate(offsets) if b > spans[0][0])
     return [any(b > s and a < e for s, e in spans) for a, b in offsets[first:]]

@@ -7,6 +7,7 @@ import torch
 from .chat import encode_prompt
 from .encoding import prefix_attention
 from .errors import BadQuestion
+from .unfit import fitting
 
 SUFFIX = 1  # token type of an answer where prompts are read in both directions (PaliGemma)
 
@@ -52,4 +53,5 @@ def answer_logits(
             "please look at a shorter answer."
         )
     inputs = continued(model, inputs, tokens[:-1])  # the last token is only predicted
-    return model.network(**inputs, logits_to_keep=len(tokens)).logits[0].float()
+    with fitting(model.name):
+        return model.network(**inputs, logits_to_keep=len(tokens)).logits[0].float()

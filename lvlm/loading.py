@@ -26,6 +26,7 @@ from .reshaped import KEY, reshaped_class
 from .safety import check, check_adapter, shown
 from .shortage import enough_memory
 from .templates import check_templates
+from .unfit import unbroken
 
 UNBUILT = (
     ValueError, LookupError, TypeError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError,
@@ -60,7 +61,7 @@ def load(
     source = _locate(name_or_folder, revision)
     purpose = Purpose(source.name, step, _exact(dtype), quantization, _place(device))
     folder = source.folder or _downloaded(source, purpose, report)
-    with shown(folder, source.name) as seen:
+    with shown(folder, source.name) as seen, unbroken(source.name):
         model = _read(seen, source.name, dtype, purpose, report)
     if source.repo:
         came = {"step": "load", "source": source.repo, "revision": folder.name}

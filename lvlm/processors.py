@@ -14,6 +14,7 @@ from transformers.models.internvl.processing_internvl import InternVLProcessor a
 from .errors import BrokenCheckpoint, LVLMError
 from .files import line, quiet, read_json
 from .shortage import ran_out
+from .unfit import check_tokenizer
 
 SETTINGS, PIXELS, VIDEOS = "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"
 NAMING = (SETTINGS, PIXELS, "tokenizer_config.json")  # where a folder may name its processor class, in this order
@@ -101,6 +102,7 @@ def read_processor(folder: Path, config) -> ProcessorMixin:
     Raises BrokenCheckpoint, naming the package if one is missing.
     """
     try:
+        check_tokenizer(folder)
         with quiet():
             cls = _class(folder, config)
             missing = [x for x in cls.get_attributes() if x not in ATTRIBUTES]
@@ -120,7 +122,7 @@ def read_processor(folder: Path, config) -> ProcessorMixin:
         ) from error
     except LVLMError:
         raise
-    except Exception as error:  # the tokenizers library raises bare Exceptions, and its Rust code panics
+    except Exception as error:  # the tokenizers library raises bare Exceptions
         if ran_out(error):
             raise
         raise BrokenCheckpoint(

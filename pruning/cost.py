@@ -14,6 +14,7 @@ from lvlm.encoding import encode_texts, prompt_text
 from lvlm.events import Progress, Report, silent
 from lvlm.plain import typed
 from lvlm.reshaped import shared_copy
+from lvlm.unfit import fitting
 
 from .peak import added_by
 
@@ -126,7 +127,8 @@ def decoder_inputs(network, inputs: dict) -> dict:
 
     hook = network.get_decoder().register_forward_pre_hook(catch, with_kwargs=True)
     try:
-        network(**inputs, use_cache=False)
+        with fitting(network.name_or_path):
+            network(**inputs, use_cache=False)
     except _Reached:
         pass
     finally:

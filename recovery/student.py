@@ -16,6 +16,7 @@ from lvlm.anatomy import decoder_path
 from lvlm.head import head_of
 from lvlm.int8 import bitsandbytes_quietly
 from lvlm.reshaped import shared_copy
+from lvlm.unfit import fitting
 
 from .errors import BadRecipe
 from .parts import Once, decoder_of, projector_of
@@ -55,7 +56,8 @@ class Run(nn.Module):
     def forward(self, inputs: dict, tokens: torch.Tensor, scored: torch.Tensor | None) -> dict:
         """{"hidden": [(tokens, D) of each layer], "logits": (scored, V) or None}; tokens, scored (B, T) bool."""
         self._where = tokens
-        hidden = self.network.base_model(**inputs, use_cache=False).last_hidden_state
+        with fitting(self.network.name_or_path):
+            hidden = self.network.base_model(**inputs, use_cache=False).last_hidden_state
         found = [hidden[tokens] if i == self._last else self._seen[i] for i in self.layers]
         self._seen.clear()
         return {"hidden": found, "logits": None if scored is None else head_of(self.network)(hidden[scored])}

@@ -19,6 +19,7 @@ from transformers.utils import is_sentencepiece_available
 from ..errors import BrokenCheckpoint
 from ..files import line, quiet, read_json
 from ..processors import InternVLProcessor
+from ..unfit import check_tokenizer
 from .layouts import Layout, Prompt
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
@@ -30,6 +31,7 @@ MOST_NEW = 64  # tokens that a tokenizer may have beyond the rows of the embeddi
 
 def tokenizer(folder: Path, layout: Layout):
     """The folder's tokenizer, from its vocabulary alone: built by a stock class, in a copy without `auto_map`."""
+    check_tokenizer(folder)
     with tempfile.TemporaryDirectory() as staged:
         for name in TOKENIZER_FILES:
             if (folder / name).exists():

@@ -1,4 +1,4 @@
-"""A workspace with secrets beside it, a guard over it, and the number of bad inputs that were tried."""
+"""A workspace with secrets beside it, and a guard over it that counts what it is given."""
 
 import faulthandler
 import json
@@ -9,9 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from tests.conftest import TRIED
 from tests.hostile.guard import CASES, WHOLE, Guard, little_memory
-
-TRIED = "bad inputs tried"
 
 
 def pytest_configure(config):
@@ -44,11 +43,3 @@ def guard(tmp_path, monkeypatch, request, record_property):
         assert found.tried >= CASES[mark.args[0]], f"only {found.tried} inputs were tried"
         assert found.worked, "not one input worked: these are no near misses"
         assert found.worked < found.tried, "every input worked: nothing hostile was tried"
-
-
-def pytest_terminal_summary(terminalreporter):
-    """How many bad inputs this run tried; the workers of a distributed run tell by their reports."""
-    reports = terminalreporter.stats.get("", ())  # of what went well before and after tests
-    found = [n for x in reports if x.when == "teardown" for k, n in x.user_properties if k == TRIED]
-    if found:
-        terminalreporter.write_line(f"{sum(found):,} bad inputs tried")
