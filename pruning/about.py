@@ -23,7 +23,8 @@ class Together:
 
 @dataclass(frozen=True)
 class Facts:
-    """A head's importance is Taylor's (Eq. 4), a layer's its block influence; ranks count from 1, the highest first."""
+    """A head's importance is Taylor's (Eq. 4), or as was asked; a layer's its block influence. Ranks count from 1, the
+    highest first."""
 
     unit: Unit
     score: float
@@ -40,8 +41,8 @@ class Facts:
     neurons: int  # of the layer
 
 
-def facts(scores: Scores, unit: Unit) -> Facts:
-    """Raises BadPlan for a layer or head that the model has not."""
+def facts(scores: Scores, unit: Unit, importance: str = "taylor") -> Facts:
+    """Raises BadPlan for a layer or head that the model has not. importance: which of the scores a head's is."""
     check(scores.anatomy, [unit])
     layer, i = scores.anatomy.layers[unit.layer], unit.layer
     backbone = scores.anatomy.parts.decoder
@@ -52,9 +53,10 @@ def facts(scores: Scores, unit: Unit) -> Facts:
         score, rank, of, inside = float(influence[i]), _rank(influence, influence[i]), len(influence), None
         parameters, together = layer.parameters, ()
     else:
-        score, image, text = float(scores.heads[i][unit.head]), None, None
-        everywhere = np.concatenate(scores.heads)
-        rank, of, inside = _rank(everywhere, score), len(everywhere), _rank(scores.heads[i], score)
+        heads = scores.importance[importance].heads
+        score, image, text = float(heads[i][unit.head]), None, None
+        everywhere = np.concatenate(heads)
+        rank, of, inside = _rank(everywhere, score), len(everywhere), _rank(heads[i], score)
         parameters = layer.unit("heads")[0]
         starts = [(x, x.start + unit.head * x.width) for x in layer.cuts if x.kind == "heads"]
         together = tuple(Together(x.path, x.dim == 0, first, first + x.width - 1) for x, first in starts)

@@ -115,6 +115,11 @@ def _searched(about: dict) -> str:
     """What a search found on its samples, and what the published way does there."""
     samples = counted(len(about.get("search_ids", ())), "sample")
     loss, usual = about.get("loss"), about.get("published_loss")
-    moved = "" if loss is None else f": there the odds of the next word move by {loss:.3g} nats (divergence)"
-    instead = "" if usual is None else f", with the same share of every layer by {usual:.3g}"
+    moved = "" if loss is None else f": there the odds of the next word move by {_nats(loss)} nats (divergence)"
+    instead = "" if usual is None else f", with the same share of every layer by {_nats(usual)}"
     return f"How much goes of each layer was searched for on {samples}{moved}{instead}"
+
+
+def _nats(value: float) -> str:
+    """A divergence without an exponent: "0.0213", "1.83"."""
+    return f"{value:.{4 if value < 1 else 2}f}"

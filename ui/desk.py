@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from lvlm.errors import BadPlan, BadSamples, Cancelled, LVLMError
 from lvlm.events import Report
-from pruning import calibrate
+from pruning import CalibrationSettings, calibrate
 from samples import load_samples
 from ui import jobs, making, runs
 from ui.healing import Healing
@@ -41,8 +41,10 @@ class Desk:
     shelf: Shelf
     shared: Shared | None = None
     samples: int = DEFAULT_SAMPLES
+    balanced: bool = False  # whether the scores weigh image and text tokens alike
     scores: object = None
     method: str = "widthwise"
+    ranking: str = "layer"  # how layers share what goes, see `make_plan`
     ratio: float = DEFAULT_RATIO
     protect_first: int = 0
     protect_last: int = 0
@@ -113,6 +115,23 @@ class Desk:
         """The plan of what Heal is about: of a pruned model, or of the one that is pruned first."""
         return self.patient.plan if self.patient else self.plan
 
+    @property
+    def importance(self) -> str:
+        """By which of the scores heads and neurons go."""
+        return "balanced" if self.balanced else "taylor"
+
+    @property
+    def searched(self) -> bool:
+        """Whether the plan at hand was searched for; whatever moves next plans by method and ranking again."""
+        return self.plan is not None and self.plan.settings.get("ranking") == "search"
+
+    @property
+    def wishes(self) -> tuple:
+        """All that a plan is made by, to see whether it moved."""
+        here = self.picking
+        return (self.method, self.ranking, self.ratio, self.protect_first, self.protect_last, here.pinned, here.forced,
+                here.budget)  # fmt: skip
+
     # --- instant work ---
 
     def replan(self) -> None:
@@ -124,6 +143,8 @@ class Desk:
                 self.scores,
                 self.shared and self.shared.pace,
                 method=self.method,
+                ranking=self.ranking,
+                importance=self.importance,
                 ratio=self.ratio,
                 largest=MOST_RATIO,
                 protect_first=self.protect_first,
@@ -133,11 +154,12 @@ class Desk:
         except BadPlan as error:
             self.refusal = str(error)
 
-    def wish(self, method: str, ratio: float, protect_first: int, protect_last: int) -> None:
+    def wish(self, method: str, ratio: float, protect_first: int, protect_last: int, ranking: str = "layer") -> None:
         """What the controls say. Raises BadPlan for a ratio nobody can mean."""
         if not (isinstance(ratio, int | float) and 0 <= ratio <= MOST_RATIO):
             raise BadPlan(f"The share to remove is out of range: choose 0 to {MOST_RATIO:.0%}.")
         self.method, self.ratio, self.protect_first, self.protect_last = method, ratio, protect_first, protect_last
+        self.ranking = ranking
         self.replan()
 
     def speak(self, language: str) -> None:
@@ -201,7 +223,7 @@ class Desk:
         def work(report: Report):
             shared = self.shelf.take(name, self.id, report)
             try:
-                return shared, _calibrated(shared, DEFAULT_SAMPLES, report)
+                return shared, _calibrated(shared, DEFAULT_SAMPLES, False, report)
             except BaseException:
                 self.shelf.leave(self.id, keep=self.shared)
                 raise
@@ -209,7 +231,7 @@ class Desk:
         def done(result) -> None:
             self.stop()
             self.shared, self.scores = result
-            self.samples, self.plan, self.talk = DEFAULT_SAMPLES, None, []
+            self.samples, self.balanced, self.plan, self.talk = DEFAULT_SAMPLES, False, None, []
             self.resting = None
             self.variants.clear()
             self.variants.put(Variant(ORIGINAL, "original", "Original", self.model))
@@ -223,17 +245,22 @@ class Desk:
 
         return self.start(f"Open {name}", work, done)
 
-    def calibrate(self, samples: int) -> jobs.Job:
-        """Score the model on `samples` bundled samples. Raises BadSamples for a number nobody can mean."""
+    def calibrate(self, samples: int, balanced: bool = False, then: Callable[[], object] = lambda: None) -> jobs.Job:
+        """Score the model on `samples` bundled samples; balanced: image and text tokens weighed alike. then: called
+        once it is planned anew. Raises BadSamples for a number nobody can mean."""
         if not (isinstance(samples, int) and 1 <= samples <= MOST_SAMPLES):
             raise BadSamples(f"{samples} samples cannot be calibrated on: choose 1 to {MOST_SAMPLES}.")
         shared = self.shared
 
         def done(scores) -> None:
-            self.samples, self.scores = samples, scores
+            self.samples, self.balanced, self.scores = samples, balanced, scores
             self.replan()
+            then()
 
-        return self.start(f"Calibrate on {samples} samples", lambda report: _calibrated(shared, samples, report), done)
+        def work(report: Report):
+            return _calibrated(shared, samples, balanced, report)
+
+        return self.start(f"Calibrate on {samples} samples", work, done)
 
     def prune(self) -> jobs.Job | None:
         """Carry out the plan; None where that was done before."""
@@ -328,7 +355,9 @@ class Desk:
         self.shelf.leave(self.id)
 
 
-def _calibrated(shared: Shared, samples: int, report: Report):
-    if samples not in shared.scores:
-        shared.scores[samples] = calibrate(shared.model, load_samples("scenes", n=samples), report=report)
-    return shared.scores[samples]
+def _calibrated(shared: Shared, samples: int, balanced: bool, report: Report):
+    known = shared.balanced if balanced else shared.scores
+    if samples not in known:
+        how = CalibrationSettings(balanced=balanced)
+        known[samples] = calibrate(shared.model, load_samples("scenes", n=samples), how, report=report)
+    return known[samples]

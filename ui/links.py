@@ -1,5 +1,6 @@
 """A link that restores a model, a plan and a question. Writing one of a desk, reading one, and following it on a desk:
-`?model=…&method=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&repair=1&scene=…&q=…`. Knows nothing of Gradio.
+`?model=…&method=…&ranking=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&balanced=1&repair=1&scene=…&q=…`. Knows nothing
+of Gradio.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,11 @@ from lvlm.errors import LVLMError
 from lvlm.images import check_question
 from pruning import Unit
 from pruning.plan import METHODS
-from ui import pictures
+from ui import picking, pictures
 from ui.workspace import DEFAULT_SAMPLES, MOST_RATIO, MOST_SAMPLES
 
-KEYS = ("model", "method", "ratio", "protect", "pin", "out", "samples", "repair", "scene", "q")
+KEYS = ("model", "method", "ranking", "ratio", "protect", "pin", "out", "samples", "balanced", "repair", "scene", "q")
+RANKINGS = ("layer", "global", "search")  # how layers share what goes; "search": found by trying, anew
 OWN_PICTURE = "Your own picture cannot be in a link: it opens without one."
 OWN_MODEL = "A model from outside the catalogue cannot be in a link: it opens with the model that the app starts with."
 
@@ -34,7 +36,9 @@ class Link:
     pinned: tuple[Unit, ...] = ()
     forced: tuple[Unit, ...] = ()
     samples: int = DEFAULT_SAMPLES
+    balanced: bool = False
     repair: bool = False
+    ranking: str = "layer"
     scene: str | None = None
     question: str | None = None
 
@@ -57,7 +61,9 @@ def read(query: Mapping[str, str], loaded: tuple[str, ...] = ()) -> Link | None:
             _units(said.get("pin", "")),
             _units(said.get("out", "")),
             int(_number("samples", said.get("samples", str(DEFAULT_SAMPLES)), MOST_SAMPLES, least=1)),
+            _one_of("balanced", said.get("balanced"), ("0", "1")) == "1",
             _one_of("repair", said.get("repair"), ("0", "1")) == "1",
+            _one_of("ranking", said.get("ranking"), RANKINGS) or "layer",
             _one_of("scene", said.get("scene"), pictures.titles()),
             None if "q" not in said else check_question(said["q"]),
         )
@@ -82,8 +88,13 @@ def write(desk, question: str) -> tuple[str, str]:
     for key, units in (("pin", desk.picking.pinned), ("out", desk.picking.forced)):
         if units:
             said[key] = ",".join(map(str, units))
+    ranking = "search" if desk.searched else desk.ranking
+    if desk.plan is not None and ranking != "layer":
+        said["ranking"] = ranking
     if desk.samples != DEFAULT_SAMPLES:
         said["samples"] = desk.samples
+    if desk.balanced:
+        said["balanced"] = 1
     if desk.repair:
         said["repair"] = 1
     scene = pictures.name_of(desk.image)
@@ -116,12 +127,27 @@ def _plan(desk, link: Link) -> None:
         return
     desk.picking.budget, desk.repair = None, link.repair
     desk.picking.pinned, desk.picking.forced = link.pinned, link.forced
-    ratio = desk.ratio if link.ratio is None else link.ratio
-    desk.wish(link.method or desk.method, ratio, *link.protect)
+    ratio, searched = desk.ratio if link.ratio is None else link.ratio, link.ranking == "search"
+    desk.wish(link.method or desk.method, ratio, *link.protect, "layer" if searched else link.ranking)
     desk.version += 1
     desk.picking.version += 1
-    if link.samples != desk.samples:
-        desk.calibrate(link.samples)  # and plans again
+
+    def search() -> None:
+        if searched:
+            _search(desk)
+
+    if (link.samples, link.balanced) != (desk.samples, desk.balanced):
+        desk.calibrate(link.samples, link.balanced, then=search)  # and plans again
+    else:
+        search()
+
+
+def _search(desk) -> None:
+    """Also at the end of a job, where nobody would hear what is raised."""
+    try:
+        picking.search(desk)
+    except LVLMError as error:
+        desk.refuse(str(error))
 
 
 def _model(name: str | None, loaded: tuple[str, ...]) -> str | None:

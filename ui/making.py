@@ -12,7 +12,7 @@ from pathlib import Path
 from lvlm.disk import workplace
 from lvlm.errors import Cancelled, LVLMError
 from lvlm.events import Report
-from pruning import Repair, gain, measure, pack, prune, quantize
+from pruning import Repair, gain, measure, pack, prune, quantize, way
 from recovery import RecoveryDiverged
 from samples import load_samples
 from ui import jobs, runs
@@ -91,7 +91,7 @@ def _put_cut(desk, plan, made: tuple) -> Variant:
     model, seconds, before, cost = made
     original = desk.variants.get(ORIGINAL)
     original.cost = before
-    title = f"Pruned {percent(plan.achieved)} {plan.method}"
+    title = f"Pruned {percent(plan.achieved)} {way(plan)}"
     id = desk.variants.new_id("pruned")
     found = Variant(id, "pruned", title, model, original, plan, cost=cost, seconds=seconds)
     desk.variants.put(found)
@@ -113,7 +113,7 @@ def _put_repaired(desk, plain: Variant, repair: int, made: tuple | None) -> Vari
     if made is None:
         return plain
     model, seconds, gained = made
-    title, id = f"Repaired {percent(plain.plan.achieved)} {plain.plan.method}", desk.variants.new_id("pruned")
+    title, id = f"Repaired {percent(plain.plan.achieved)} {way(plain.plan)}", desk.variants.new_id("pruned")
     return _show(
         desk,
         Variant(id, "pruned", title, model, plain, repair=repair, gain=gained, cost=plain.cost, seconds=seconds),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from lvlm.errors import LVLMError
 from lvlm.events import Progress, Report
 from lvlm.images import check_question
-from pruning import Plan, Unit, fit, make_plan, masked, time_layers
+from pruning import Plan, Search, Unit, fit, make_plan, masked, search_plan, time_layers
 from pruning.budget import TIMED
+from samples import load_samples
 from ui import jobs
 from ui.talk import Exchange
 from ui.variants import Variant
@@ -18,6 +19,8 @@ from ui.words import percent
 PIN, FORCE, FREE = "pin", "force", "free"  # what can be wished for a unit
 UNIT, PLAN = "unit", "plan"  # what can be tried
 LONGEST_TRIAL = 64  # tokens of an answer
+SEARCH = "Search for better shares"
+SEARCHED_ON = 16  # samples, as `experiment beyond` has it
 
 
 @dataclass
@@ -88,7 +91,7 @@ def toggle(desk, what: str) -> None:
     unit = desk.picking.unit
     if unit is None:
         raise LVLMError("Nothing is picked yet: please click a layer or head first.")
-    before = desk.picking.pinned, desk.picking.forced
+    before = desk.picking.pinned, desk.picking.forced, desk.refusal
     desk.picking.wish(unit, FREE if desk.picking.wished(unit) == what else what)
     _settle(desk, before)
 
@@ -96,19 +99,18 @@ def toggle(desk, what: str) -> None:
 def wishes(desk, pinned: list[Unit], forced: list[Unit]) -> None:
     """All of them at once, as the chips have them. Raises BadPlan as above."""
     picking = desk.picking
-    before = picking.pinned, picking.forced
+    before = picking.pinned, picking.forced, desk.refusal
     picking.pinned, picking.forced = tuple(pinned), tuple(forced)
     _settle(desk, before)
 
 
 def _settle(desk, before: tuple) -> None:
-    """Plan by the new wishes, or go back to those before where that is not to be had."""
+    """Plan by the new wishes, or go back to those before, and leave the plan as it is, where that is not to be had."""
     desk.replan()
     desk.picking.version += 1
     if desk.refusal:
         sentence = desk.refusal
-        desk.picking.pinned, desk.picking.forced = before
-        desk.replan()
+        desk.picking.pinned, desk.picking.forced, desk.refusal = before
         raise LVLMError(sentence)
 
 
@@ -133,6 +135,37 @@ def limit(desk, unit: str | None, most: float | None) -> jobs.Job | None:
         _replanned(desk)
 
     return desk.start("Time every layer", lambda report: time_layers(shared.model, report=report), done)
+
+
+def search(desk) -> jobs.Job:
+    """Find out, by trying, how much should go of each layer at the ratio at hand; that is the plan then, until another
+    is wished for. Raises LVLMError where there is nothing to search, or a wish that a search cannot keep."""
+    picking, shared, scores, ratio = desk.picking, desk.shared, desk.scores, desk.ratio
+    if scores is None or shared is None:
+        raise LVLMError("The model is still loading: please try again in a moment.")
+    if picking.pinned or picking.forced or desk.protect_first or desk.protect_last:
+        raise LVLMError(
+            "A search must be free to take from every layer: please let go of what is pinned, forced out or protected, "
+            "and search then."
+        )
+    if not ratio:
+        raise LVLMError("There is nothing to share out at 0%: please move the slider first.")
+    wishes, how = desk.wishes, Search(importance=desk.importance)
+
+    def work(report: Report) -> Plan:
+        return search_plan(shared.model, scores, load_samples("scenes", n=SEARCHED_ON), ratio, how, report)
+
+    def done(plan: Plan) -> None:
+        if desk.wishes != wishes:
+            desk.refuse(
+                f"Better shares were found for {percent(ratio)}, but the controls were moved meanwhile: press Search "
+                "again to have them for what they say now."
+            )
+            return
+        picking.budget = None  # its share stays; a budget of time may not
+        desk.plan, desk.refusal = plan, ""
+
+    return desk.start(SEARCH, work, done, shares=True)
 
 
 def _replanned(desk) -> None:

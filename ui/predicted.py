@@ -4,7 +4,7 @@ costs side by side. Pure functions from the library's counts to HTML.
 
 from html import escape
 
-from pruning import Forecast, Overlap, Plan
+from pruning import Forecast, Overlap, Plan, way
 from pruning.budget import TIMED, UNITS, said
 from ui import words
 from ui.texts import retell, say
@@ -104,7 +104,7 @@ def result(pruned, foretold: Forecast | None) -> str:
         rows.append(("Tokens a second (predicted)", words.significant, before.tokens_per_s, 1 / foretold.token))
     done = say(
         "Pruned {share} {method} in {time}; the original is untouched.",
-        share=words.percent(pruned.plan.achieved), method=retell(pruned.plan.method),
+        share=words.percent(pruned.plan.achieved), method=retell(way(pruned.plan)),
         time=words.duration(pruned.parent.seconds if pruned.gain else pruned.seconds),
     )  # fmt: skip
     heads = words.chip("original", "Original"), words.chip("pruned", "Pruned")
@@ -150,8 +150,7 @@ def beside(kept: Plan, plan: Plan, costs: tuple[Forecast, Forecast], shared: Ove
         ("A further word (predicted)", words.duration, *(x.token for x in costs)),
     ]
     heads = tuple(
-        f'<span class="stroke">{mark}</span> {say(name)}<br>'
-        f"<small>{words.percent(x.achieved)} {retell(x.method)}</small>"
+        f'<span class="stroke">{mark}</span> {say(name)}<br><small>{words.percent(x.achieved)} {retell(way(x))}</small>'
         for mark, name, x in (("╲", "kept", kept), ("╱", "now", plan))
     )
     finding = say("The two plans agree on {share} of what either removes", share=words.percent(round(shared.share, 3)))

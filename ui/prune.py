@@ -1,31 +1,25 @@
 """The Prune tab: what goes, and what it saves. Draws scores and plans; decides nothing."""
 
-from functools import lru_cache
-
 import gradio as gr
-import numpy as np
 
 from lvlm.errors import LVLMError
-from pruning import forecast, overlap, split
-from ui import bars, picking, plots, predicted, spread, words
+from pruning import forecast
+from ui import picking, planned, predicted
 from ui.figure import figure
 from ui.inputs import Dial
+from ui.language import static
 from ui.part import Part, Start
 from ui.studio import Studio
-from ui.texts import retell, say
+from ui.texts import say
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
 METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
-WAITING = "Prune (waiting for the scores)"
+SHARES = [("Every layer gives the same share (published)", "layer"),
+          ("What matters least goes, whichever layer it is of", "global")]  # fmt: skip
+WHY_NO_SHARES = "Whole layers go: none is shared out."
+HOW_TO_SEARCH = "Tries other ways to share it out on 16 samples, and keeps what moves the answers least."
+BALANCED = "A picture has many more tokens than a question has words: each kind counts for half."
 REPAIR = "Refits what is left so that it does the work of what goes: seconds, no training"
-HOW_TO = {
-    "influence": "How much each layer changes what passes through it. Layers that change little go first.",
-    "heads": "How much each attention head matters to the answers, against its layer's mean. Crossed-out heads go.",
-    "neurons": "Each layer's MLP neurons sorted by importance, against the layer's mean. Those left of the mark go.",
-    "network": "The whole network to scale: attention dark, MLP light. Solid stays, hatched goes. Click to pick.",
-    "spread": "How many neurons matter how much, against their layer's mean. Pick a layer to see it alone.",
-}
-TOKENS = (("image", "image tokens"), ("text", "text tokens"), ("all", "all tokens"))  # keys of the influence bars
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Part]:
@@ -47,6 +41,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
                     '<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
                     '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>'
                 )
+                ranking = gr.Radio(SHARES, value="layer", label="How the layers share it", elem_id="ranking")
+                search = gr.Button(picking.SEARCH, size="sm", interactive=False, elem_id="search")
+                gr.HTML(f'<p class="asked">{static(HOW_TO_SEARCH)}</p>')
                 with gr.Accordion("Fit a budget instead", open=False, elem_id="budget-fold"):
                     with gr.Row(equal_height=False):
                         unit = gr.Dropdown(
@@ -73,9 +70,11 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
                         elem_id="samples",
                         info="Pictures with questions and answers that importance is judged on",
                     )
+                    balanced = gr.Checkbox(False, label="Weigh image and text tokens alike", info=BALANCED,
+                                           elem_id="balanced")  # fmt: skip
                     calibrate = gr.Button("Calibrate again", size="sm", elem_id="calibrate")
                 repair = gr.Checkbox(False, label="Repair what stays", info=REPAIR, elem_id="repair")
-                prune = gr.Button(WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
+                prune = gr.Button(planned.WAITING, variant="primary", size="lg", interactive=False, elem_id="prune")
             said = gr.HTML(elem_id="said")
         with gr.Column(scale=7, min_width=320):
             cards = gr.HTML(predicted.skeleton(), elem_id="cards")
@@ -111,29 +110,30 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         spread_head,
         histogram,
     ]
-    drawn = [ratio, *live, *studio.outputs]
-    controls = [method, ratio, first, last]
+    drawn = [ratio, method, ranking, *live, *studio.outputs]
+    controls = [method, ratio, first, last, ranking]
 
     def draw_drawn(desk: Desk, note: str = "") -> list:
-        return [_percents(desk), *draw_plan(desk), *studio.draw(desk, note)]
+        return [_percents(desk), *_choices(desk), *planned.draw(desk), *studio.draw(desk, note)]
 
-    def redraw(key: str, method: str, ratio: float, first: int, last: int):
+    def redraw(key: str, method: str, ratio: float, first: int, last: int, ranking: str):
         """Plan anew from the scores at hand, by the budget if there is one: no model runs."""
         desk = desks.at(key)
-        try:
-            desk.wish(method, None if ratio is None else ratio / 100, int(first or 0), int(last or 0))
+        share = None if ratio is None else ratio / 100
+        try:  # beside a searched plan neither method nor ranking is chosen: those before it hold
+            desk.wish(method or desk.method, share, int(first or 0), int(last or 0), ranking or desk.ranking)
         except LVLMError as error:
             desk.refusal = str(error)
         return draw_drawn(desk)
 
-    def by_ratio(key: str, method: str, ratio: float, first: int, last: int):
+    def by_ratio(key: str, method: str, ratio: float, first: int, last: int, ranking: str):
         """Plan by a share of the language model in percent, and no longer by a budget."""
         desks.at(key).picking.budget = None
-        return [gr.skip(), *redraw(key, method, ratio, first, last)[1:]]  # the slider is in the person's hand
+        return [gr.skip(), *redraw(key, method, ratio, first, last, ranking)[1:]]  # the slider is in the person's hand
 
     moving = dict(queue=False, trigger_mode="always_last", show_progress="hidden")
     ratio.input(by_ratio, [desk_key, *controls], drawn, **moving)
-    gr.on([method.input, first.input, last.input], redraw, [desk_key, *controls], drawn, **moving)
+    gr.on([method.input, first.input, last.input, ranking.input], redraw, [desk_key, *controls], drawn, **moving)
     studio.wire(desks, desk_key, drawn, draw_drawn)
 
     def budget_unit(key: str, unit: str):
@@ -149,7 +149,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         """Whether pruning goes on to refit what stays."""
         desk = desks.at(key)
         desk.repair = bool(repair)
-        return draw_plan(desk)[2]
+        return planned.draw(desk)[2]
 
     repair.input(wish_repair, [desk_key, repair], prune, api_visibility="private", **moving)
 
@@ -160,9 +160,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         factor = predicted.scale(unit, _whole(desk, unit))[0]
         picking.limit(desk, unit, most * factor if isinstance(most, int | float) else most)
 
-    def start_calibration(key: str, samples: int):
-        """Score the model's layers, heads and neurons on bundled samples."""
-        desks.at(key).calibrate(samples)
+    def start_search(key: str):
+        """Find out, by trying, how much should go of each layer at the share at hand."""
+        picking.search(desks.at(key))
+
+    def start_calibration(key: str, samples: int, balanced: bool):
+        """Score the model's layers, heads and neurons on bundled samples; balanced: image and text tokens alike."""
+        desks.at(key).calibrate(samples, bool(balanced))
 
     def start_pruning(key: str):
         """Carry out the plan and measure the model before and after."""
@@ -173,11 +177,12 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         if here.budget and here.budget[0] == here.typed and isinstance(here.budget[1], int | float):
             typed = dict(value=round(here.budget[1] / predicted.scale(here.typed, _whole(desk, here.typed))[0], 3))
         return [
-            desk.method,
             desk.protect_first,
             desk.protect_last,
             desk.samples,
+            desk.balanced,
             desk.repair,
+            gr.Button(interactive=desk.scores is not None and not desk.busy),
             gr.Button(interactive=desk.scores is not None),
             here.typed,
             gr.Number(label=_at_most(desk), **typed),
@@ -188,16 +193,30 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         ]
 
     starts = [
-        Start(calibrate.click, start_calibration, [samples]),
+        Start(search.click, start_search),
+        Start(calibrate.click, start_calibration, [samples, balanced]),
         Start(prune.click, start_pruning),
         Start(fit.click, start_fitting, [unit, most]),
     ]
-    shown = [method, first, last, samples, repair, calibrate, unit, most, fit, result, to_chat, *drawn]
+    shown = [first, last, samples, balanced, repair, search, calibrate, unit, most, fit, result, to_chat, *drawn]
     return Part(shown, draw, starts), to_chat, *studio.asking(desks)
 
 
 def _percents(desk: Desk) -> float:
     return round(100 * desk.ratio, 1)
+
+
+def _choices(desk: Desk) -> list:
+    """Method and ranking; a searched plan follows neither."""
+    shared = desk.method != "layerwise" or desk.searched
+    return [
+        None if desk.searched else desk.method,
+        gr.Radio(
+            value=None if desk.searched else desk.ranking,
+            interactive=shared,
+            info=None if shared else say(WHY_NO_SHARES),
+        ),
+    ]
 
 
 def _at_most(desk: Desk) -> str:
@@ -214,84 +233,3 @@ def _foretold(desk: Desk):
     """The forecast of the model that was pruned last; None where nothing was, or its layers are not timed."""
     pruned, pace = desk.pruned, desk.shared and desk.shared.pace
     return forecast(desk.scores, pruned.plan, pace) if pruned and pace else None
-
-
-def draw_plan(desk: Desk) -> list:
-    """Everything that follows the slider: cards, explanation, button and figures."""
-    plan, scores = desk.plan, desk.scores
-    if plan is None:
-        waiting = gr.Button(say(WAITING), interactive=False)
-        return [predicted.skeleton(), words.notice(desk.refusal, "error"), waiting, *[None] * 10]
-    here, pace = desk.picking, desk.shared and desk.shared.pace
-    kept = here.under(plan)
-    marks = plots.Marks(here.pinned, here.forced, here.unit)
-    label = say("Prune nothing (a plain copy)")
-    if plan.achieved:
-        wished = "Prune {share} {method} and repair" if desk.repair else "Prune {share} {method}"
-        label = say(wished, share=words.percent(plan.achieved), method=retell(plan.method))
-    return [
-        predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), here.budget),
-        words.notice(desk.refusal, "error") or words.notice(plan.explain()),
-        gr.Button(label, interactive=not desk.refusal and not desk.busy),
-        *_network(plan, kept, marks),
-        *_influence(scores, plan, kept, marks),
-        *_units(scores, plan, kept, marks),
-    ]
-
-
-def _network(plan, kept, marks: plots.Marks) -> list:
-    attention, mlp = split(plan, kept)
-    before, parts = int((attention.whole + mlp.whole).sum()), plan.cost.before.parameters
-    gone = [int((getattr(attention, x) + getattr(mlp, x)).sum()) for x in ("both", "first", "second")]
-    common = overlap(plan, kept) if kept else None
-    shared = (common.both, common.first, common.second) if common else None
-    around = parts.vision, parts.projector, parts.decoder - sum(x[0] for x in plan.unit_costs)
-    return [
-        words.heading(bars.network_finding(before, before - gone[0] - gone[1], shared), say(HOW_TO["network"])),
-        bars.network(attention, mlp, *around, marks),
-    ]
-
-
-def _influence(scores, plan, kept, marks: plots.Marks) -> list:
-    values, other = scores.block_influence, kept and kept.removed_layers
-    key = "".join(f'<span class="key key-{name}"><i></i>{say(text)}</span>' for name, text in TOKENS)
-    return [
-        words.heading(bars.influence_finding(values, plan.removed_layers, other), say(HOW_TO["influence"]))
-        + f'<p class="keys">{key}</p>',
-        bars.influence(
-            values, plan.removed_layers, scores.block_influence_image, scores.block_influence_text, other, marks
-        ),
-    ]
-
-
-def _units(scores, plan, kept, marks: plots.Marks) -> list:
-    """Heads, neurons, and how unequal these are."""
-    heads, neurons, layer = kept and kept.heads, kept and kept.neurons, marks.unit and marks.unit.layer
-    return [
-        words.heading(plots.heads_finding(scores.heads, plan.heads, heads), say(HOW_TO["heads"]), scale=True),
-        plots.heads(scores.heads, plan.heads, scores.anatomy.layers[0].heads_per_group, heads, marks),
-        words.heading(
-            plots.neurons_finding(scores.neurons, plan.neurons, neurons),
-            f"{say(HOW_TO['neurons'])} {_cheaper(scores)}",
-            scale=True,
-        ),
-        plots.neurons(scores.neurons, plan.neurons, neurons, marks),
-        words.heading(spread.spread_finding(scores.neurons, plan.neurons, layer), say(HOW_TO["spread"])),
-        spread.spread(scores.neurons, plan.neurons, layer),
-    ]
-
-
-def _cheaper(scores) -> str:
-    """How far the cheaper Taylor importance, |Σ w·g|, orders the neurons alike; nothing where it is not known."""
-    if "taylor-sum" not in scores.importance:
-        return ""
-    return say(
-        "A cheaper measure, which needs no gradient of any weight, would order them alike to a rank correlation of "
-        "{alike:.2f}.",
-        alike=_alike(scores),
-    )
-
-
-@lru_cache(maxsize=4)  # the slider draws the same scores over and over
-def _alike(scores) -> float:
-    return float(np.nanmean(scores.rank_correlation("taylor", "taylor-sum").neurons))

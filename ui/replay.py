@@ -10,7 +10,7 @@ import torch
 
 from lvlm.disk import whole, workplace
 from lvlm.errors import LVLMError
-from pruning import Plan, Unit, make_plan
+from pruning import Plan, Search, Unit, make_plan
 from recovery import Recipe
 from ui.healing import BUILT_IN, POOL
 from ui.pictures import name_of
@@ -75,7 +75,7 @@ class _Writer:
 
     body: list[str] = field(default_factory=list)
     imports: set[tuple[str, str]] = field(default_factory=set)
-    calibrated: set[int] = field(default_factory=set)
+    calibrated: set[tuple[int, bool]] = field(default_factory=set)  # (samples, balanced)
 
     def uses(self, module: str, *names: str) -> None:
         self.imports |= {(module, name) for name in names}
@@ -130,18 +130,49 @@ def _make(desk, variant: Variant, out: _Writer) -> None:
 def _plan(desk, name: str, plan: Plan, out: _Writer) -> None:
     """The plan by the call that makes it from scores at hand, or, where none of those does, as it is."""
     wish = _wish(plan)
-    for samples, scores in desk.shared.scores.items():
+    for about, scores in _scores(desk):
+        if plan.settings.get("ranking") == "search" and _same_scores(scores, plan):
+            out.calibrated.add(about)
+            out.body.append(f"{name} = {_search(plan, about, out)}")
+            return
         if _same(scores, wish, plan):
             out.uses("pruning", "make_plan")
-            out.calibrated.add(samples)
+            out.calibrated.add(about)
             units = {"pinned", "forced"} & set(wish)
             if units:
                 out.uses("pruning", "Unit")
             given = [f"{k}={_units(v) if k in units else repr(v)}" for k, v in wish.items()]
-            out.body.append(f"{name} = make_plan(scores_{samples}, {', '.join(given)})")
+            out.body.append(f"{name} = make_plan({_named(about)}, {', '.join(given)})")
             return
     out.uses("pruning", "Plan")
     out.body.append(f"{name} = Plan.from_json({plan.to_json()!r})")
+
+
+def _scores(desk) -> list[tuple[tuple[int, bool], object]]:
+    """((samples, balanced), scores) of all that the model was scored by."""
+    known = ((False, desk.shared.scores), (True, desk.shared.balanced))
+    return [((samples, balanced), x) for balanced, found in known for samples, x in found.items()]
+
+
+def _named(about: tuple[int, bool]) -> str:
+    return f"{'balanced' if about[1] else 'scores'}_{about[0]}"
+
+
+def _same_scores(scores, plan: Plan) -> bool:
+    """Whether a plan was made from these: it holds what tells them apart."""
+    made = make_plan(scores, ratio=0.0).settings
+    return all(made[x] == plan.settings.get(x) for x in ("sample_ids", "seed", "calibration", "scores"))
+
+
+def _search(plan: Plan, about: tuple[int, bool], out: _Writer) -> str:
+    """The call that searches for a plan again, which takes as long as it did."""
+    said = plan.settings
+    out.uses("pruning", "Search", "search_plan")
+    out.uses("samples", "load_samples")
+    lessons = f'load_samples("scenes", n={len(said["search_ids"])})'
+    given = {"moves": said["moves"], "importance": said["importance"], "seed": said["search_seed"]}
+    how = ", ".join(f"{k}={v!r}" for k, v in given.items() if v != getattr(Search(), k))
+    return f"search_plan(original, {_named(about)}, {lessons}, {plan.ratio!r}, Search({how}))"
 
 
 def _wish(plan: Plan) -> dict:
@@ -225,7 +256,13 @@ def _whole(desk, out: _Writer) -> str:
     if out.calibrated:
         out.uses("pruning", "calibrate")
         out.uses("samples", "load_samples")
-        start += [f'scores_{n} = calibrate(original, load_samples("scenes", n={n}))' for n in sorted(out.calibrated)]
+        for samples, balanced in sorted(out.calibrated):
+            how = ""
+            if balanced:
+                out.uses("pruning", "CalibrationSettings")
+                how = ", CalibrationSettings(balanced=True)"
+            lessons = f'load_samples("scenes", n={samples})'
+            start.append(f"{_named((samples, balanced))} = calibrate(original, {lessons}{how})")
     by_module: dict[str, list[str]] = {}
     for module, name in sorted(out.imports):
         by_module.setdefault(module, []).append(name)

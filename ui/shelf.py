@@ -22,6 +22,7 @@ class Shared:
     name: str
     model: object  # LVLM
     scores: dict = field(default_factory=dict)  # number of samples → Scores
+    balanced: dict = field(default_factory=dict)  # the same, which weigh image and text tokens too
     pace: object = None  # Pace, once its layers were timed
     holders: set = field(default_factory=set)  # ids of desks
 

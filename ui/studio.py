@@ -202,7 +202,7 @@ def _pick(desk: Desk) -> list:
         gr.Dropdown([(say(WHOLE), WHOLE), *_numbers(heads)], value=chosen, interactive=unit is not None),
         gr.Button(say(picked.BUTTONS[PIN][wished]), interactive=unit is not None),
         gr.Button(say(picked.BUTTONS[FORCE][wished]), interactive=unit is not None),
-        picked.facts(facts_of(desk.scores, unit), picked.fate(unit, desk.plan, here))
+        picked.facts(facts_of(desk.scores, unit, desk.importance), picked.fate(unit, desk.plan, here))
         if unit and desk.plan
         else f'<p class="asked">{say(picked.HINT)}</p>',
     ]

@@ -56,6 +56,9 @@ def plan(found) -> dict:
     before, after = found.cost.before, found.cost.after
     return {
         "method": found.method,
+        "ranking": found.settings.get("ranking"),
+        "importance": found.settings.get("importance"),
+        "divergence": [found.settings["published_loss"], found.settings["loss"]] if _searched(found) else None,
         "ratio": found.ratio,
         "achieved": found.achieved,
         "removed_layers": list(found.removed_layers),
@@ -66,6 +69,10 @@ def plan(found) -> dict:
         "flops_prefill": [before.flops_prefill, after.flops_prefill],
         "explained": found.explain(),
     }
+
+
+def _searched(plan) -> bool:
+    return plan.settings.get("ranking") == "search"
 
 
 def variant(found) -> dict:
@@ -84,14 +91,15 @@ def variant(found) -> dict:
     }
 
 
-def importance(scores) -> dict:
+def importance(scores, which: str) -> dict:
     """Block influence of every layer, and the importance of every head and of the layer's neurons together."""
+    units = scores.importance[which]
     return {
         "block_influence": scores.block_influence.tolist(),
         "block_influence_image": scores.block_influence_image.tolist(),
         "block_influence_text": scores.block_influence_text.tolist(),
-        "heads": [x.tolist() for x in scores.heads],
-        "neurons_mean": [float(x.mean()) for x in scores.neurons],
+        "heads": [x.tolist() for x in units.heads],
+        "neurons_mean": [float(x.mean()) for x in units.neurons],
     }
 
 

@@ -6,7 +6,7 @@ import torch
 from lvlm import memory
 from tests import tiny
 from ui import desk as desk_module
-from ui import healing, making, texts, workspace
+from ui import healing, making, picking, texts, workspace
 
 
 def chatty(seed: int = 0, layers: int = 4):
@@ -44,6 +44,7 @@ def desks(monkeypatch, tmp_path):
 
     monkeypatch.setattr(desk_module, "load_samples", lambda reader, n, **options: tiny.samples(n))
     monkeypatch.setattr(making, "load_samples", lambda reader, n, **options: tiny.samples(n))
+    monkeypatch.setattr(picking, "load_samples", lambda reader, n, **options: tiny.samples(n))
     monkeypatch.setattr(healing, "read", lambda data, recipe: tiny.samples(12))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))

@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 
 from samples import examples
 from scripts import document_api
-from ui import page, serving
+from ui import page, picking, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How many turtles are there?"
@@ -24,6 +24,7 @@ def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for home in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
             patch.setenv(home, str(tmp_path_factory.mktemp(home)))
+        patch.setattr(picking, "SEARCHED_ON", 2)
         app = page.build_app("pocket-llava")
         _, url, _ = serving.launch(app, None, prevent_thread_lock=True, quiet=True)
         yield url
@@ -67,6 +68,10 @@ def test_the_whole_way(call, workspace):
     assert planned["bytes"][1] < planned["bytes"][0] and planned["explained"]
     fitting = call("plan_within", workspace, unit="memory", most=0.8 * planned["bytes"][0])
     assert fitting["bytes"][1] <= 0.8 * planned["bytes"][0]
+    competing = call("plan", workspace, "widthwise", 0.5, ranking="global")
+    assert competing["ranking"] == "global" and competing["divergence"] is None
+    searched = call("search_shares", workspace)
+    assert searched["ratio"] == 0.5 and 0 <= searched["divergence"][1] <= searched["divergence"][0]
     call("plan", workspace, "widthwise", 0.5)
 
     shown = call("show_picture", workspace, file=handle_file(str(examples()[0].image_path)))

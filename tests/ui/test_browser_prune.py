@@ -1,5 +1,7 @@
 """The Prune tab by hand, in a real browser: pick, pin, force out, compare, try, fit a budget; by mouse and by keyboard."""
 
+import re
+
 from tests.ui.test_browser import (  # noqa: F401 - fixtures
     bundled,
     chromium,
@@ -17,7 +19,8 @@ def heads_cell(page, layer: int, head: int) -> tuple[float, float]:
 
 def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
     """A clicked head tells its numbers and is pinned, a layer chosen by keyboard is forced out; two plans lie over
-    each other; a trial answers with and without; a budget finds its share; chips undo the pins."""
+    each other; a trial answers with and without; a budget finds its share; chips undo the pins. Layers compete, shares
+    are searched for, and the slider plans as before."""
     open_app(page, bundled)
     page.evaluate("document.querySelector('#plot-heads').scrollIntoView({block: 'center'})")
     x, y = heads_cell(page, 3, 2)
@@ -67,4 +70,23 @@ def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
     page.locator("#forced .token-remove").first.click()
     page.wait_for_selector("#forced", state="hidden")
     assert "Forced out" not in page.inner_text("#said") and "head 2 of layer 3" in page.inner_text("#chips")
+    page.locator("#pinned .token-remove").first.click()
+    page.wait_for_selector("#pinned", state="hidden")
+
+    competing, same = page.get_by_label("What matters least goes"), page.get_by_label("Every layer gives the same")
+    competing.check()
+    page.wait_for_selector("#said >> text=unevenly over layers")
+    page.wait_for_selector("#prune:has-text('widthwise, competing')")
+    page.click("#search:enabled")
+    page.wait_for_selector("#said >> text=searched for on 16 samples", timeout=300_000)
+    page.wait_for_selector("#prune:enabled:has-text('searched')")
+    assert not competing.is_checked() and not same.is_checked()
+    before, after = re.search(r"by ([\d.]+) nats .* by ([\d.]+)\.", page.inner_text("#said")).groups()[::-1]
+    assert float(after) < float(before)
+    page.fill("#ratio input[type=number]", "31")
+    page.wait_for_selector("#prune:enabled:has-text('competing')")
+    assert competing.is_checked()
+    page.get_by_label("Whole layers").check()
+    page.wait_for_selector("#ranking >> text=none is shared out")
+    assert competing.is_disabled()
     assert page.strangers == [] and page.errors == []

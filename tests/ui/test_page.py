@@ -14,7 +14,7 @@ from lvlm.anatomy import Cut
 from pruning import Importance, Scores, Workload
 from recovery import Recipe
 from tests.ui.conftest import wait
-from ui import page, prune, words
+from ui import page, planned, words
 from ui.part import Part
 from ui.shelf import Shelf
 from ui.workspace import Desk
@@ -60,7 +60,7 @@ def test_moving_the_slider_redraws_within_a_tenth_of_a_second(method):
     for ratio in (0.3, 0.31, 0.45, 0.6):
         began = time.thread_time()  # of this thread: the machine may have other things to do
         desk.wish(method, ratio, 0, 0)
-        drawn = prune.draw_plan(desk)
+        drawn = planned.draw(desk)
         for value in drawn:
             if hasattr(value, "to_json"):
                 value.to_json()

@@ -12,18 +12,19 @@ from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desks
 
 
 def endpoints(desks: Desks) -> list[Callable]:
-    async def calibrate(workspace: str, samples: int = DEFAULT_SAMPLES) -> dict:
+    async def calibrate(workspace: str, samples: int = DEFAULT_SAMPLES, balanced: bool = False) -> dict:
         """Judge anew how important every layer, head and neuron is, on bundled samples, and plan anew.
 
         Args:
             workspace: the name that open_workspace gave
             samples: pictures with questions and answers to judge on, 1 to 50
+            balanced: weigh image tokens and text tokens alike, of which there are many fewer
         Returns:
             importance: block influence of every layer (also of image and text tokens alone), and of heads and neurons
         """
         desk = await at(desks, workspace)
-        await ended(desk.calibrate(samples))
-        return told.importance(desk.scores)
+        await ended(desk.calibrate(samples, balanced))
+        return told.importance(desk.scores, desk.importance)
 
     async def plan(
         workspace: str,
@@ -33,6 +34,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         protect_last: int = 0,
         pin: list[str] = [],
         force: list[str] = [],
+        ranking: str = "layer",
     ) -> dict:
         """Plan what to remove; nothing is removed yet, and what it would cost is predicted exactly.
 
@@ -44,6 +46,7 @@ def endpoints(desks: Desks) -> list[Callable]:
             protect_last: how many of the last layers stay whole
             pin: layers ("3") and heads ("3.2") that never go
             force: layers and heads that always go
+            ranking: layer (every layer gives the same share) or global (what matters least goes, of whichever layer)
         Returns:
             plan: what goes, what stays by layer, and cost as [before, after]
         """
@@ -52,7 +55,20 @@ def endpoints(desks: Desks) -> list[Callable]:
         pinned, forced = ([Unit.parse(x) for x in units] for units in (pin, force))
         desk.picking.budget = None
         picking.wishes(desk, pinned, forced)
-        desk.wish(method, ratio, protect_first, protect_last)
+        desk.wish(method, ratio, protect_first, protect_last, ranking)
+        return _planned(desk)
+
+    async def search_shares(workspace: str) -> dict:
+        """Find out, by trying on samples, how much should go of each layer at the ratio at hand, and plan so.
+
+        Args:
+            workspace: the name that open_workspace gave
+        Returns:
+            plan: what goes, and how far answers move (divergence, nats a token): [the same share of each layer, now]
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        await ended(picking.search(desk))
         return _planned(desk)
 
     async def plan_within(workspace: str, unit: str, most: float) -> dict:
@@ -174,7 +190,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         desk.drop(variant)
         return told.desk(desk)
 
-    return [calibrate, plan, plan_within, try_plan, prune, quantize, heal, rename, save, drop]
+    return [calibrate, plan, plan_within, search_shares, try_plan, prune, quantize, heal, rename, save, drop]
 
 
 def _planned(desk: Desk) -> dict:

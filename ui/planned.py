@@ -1,0 +1,104 @@
+"""Everything on the Prune tab that follows the plan at hand: cards, its explanation, the button and the figures."""
+
+from functools import lru_cache
+
+import gradio as gr
+import numpy as np
+
+from pruning import forecast, overlap, split, way
+from ui import bars, plots, predicted, spread, words
+from ui.texts import retell, say
+from ui.workspace import Desk
+
+WAITING = "Prune (waiting for the scores)"
+HOW_TO = {
+    "influence": "How much each layer changes what passes through it. Layers that change little go first.",
+    "heads": "How much each attention head matters to the answers, against its layer's mean. Crossed-out heads go.",
+    "neurons": "Each layer's MLP neurons sorted by importance, against the layer's mean. Those left of the mark go.",
+    "network": "The whole network to scale: attention dark, MLP light. Solid stays, hatched goes. Click to pick.",
+    "spread": "How many neurons matter how much, against their layer's mean. Pick a layer to see it alone.",
+}
+TOKENS = (("image", "image tokens"), ("text", "text tokens"), ("all", "all tokens"))  # keys of the influence bars
+
+
+def draw(desk: Desk) -> list:
+    """Cards, explanation, button and figures, in the tab's order."""
+    plan, scores = desk.plan, desk.scores
+    if plan is None:
+        waiting = gr.Button(say(WAITING), interactive=False)
+        return [predicted.skeleton(), words.notice(desk.refusal, "error"), waiting, *[None] * 10]
+    here, pace = desk.picking, desk.shared and desk.shared.pace
+    kept = here.under(plan)
+    marks = plots.Marks(here.pinned, here.forced, here.unit)
+    label = say("Prune nothing (a plain copy)")
+    if plan.achieved:
+        wished = "Prune {share} {method} and repair" if desk.repair else "Prune {share} {method}"
+        label = say(wished, share=words.percent(plan.achieved), method=retell(way(plan)))
+    return [
+        predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), here.budget),
+        words.notice(desk.refusal, "error") or words.notice(plan.explain()),
+        gr.Button(label, interactive=not desk.refusal and not desk.busy),
+        *_network(plan, kept, marks),
+        *_influence(scores, plan, kept, marks),
+        *_units(scores, plan, kept, marks),
+    ]
+
+
+def _network(plan, kept, marks: plots.Marks) -> list:
+    attention, mlp = split(plan, kept)
+    before, parts = int((attention.whole + mlp.whole).sum()), plan.cost.before.parameters
+    gone = [int((getattr(attention, x) + getattr(mlp, x)).sum()) for x in ("both", "first", "second")]
+    common = overlap(plan, kept) if kept else None
+    shared = (common.both, common.first, common.second) if common else None
+    around = parts.vision, parts.projector, parts.decoder - sum(x[0] for x in plan.unit_costs)
+    return [
+        words.heading(bars.network_finding(before, before - gone[0] - gone[1], shared), say(HOW_TO["network"])),
+        bars.network(attention, mlp, *around, marks),
+    ]
+
+
+def _influence(scores, plan, kept, marks: plots.Marks) -> list:
+    values, other = scores.block_influence, kept and kept.removed_layers
+    key = "".join(f'<span class="key key-{name}"><i></i>{say(text)}</span>' for name, text in TOKENS)
+    return [
+        words.heading(bars.influence_finding(values, plan.removed_layers, other), say(HOW_TO["influence"]))
+        + f'<p class="keys">{key}</p>',
+        bars.influence(
+            values, plan.removed_layers, scores.block_influence_image, scores.block_influence_text, other, marks
+        ),
+    ]
+
+
+def _units(scores, plan, kept, marks: plots.Marks) -> list:
+    """Heads, neurons, and how unequal these are, by the importance that the plan goes by."""
+    heads, neurons, layer = kept and kept.heads, kept and kept.neurons, marks.unit and marks.unit.layer
+    found = scores.importance[plan.settings["importance"]]
+    cheaper = _cheaper(scores) if plan.settings["importance"] == "taylor" else ""
+    return [
+        words.heading(plots.heads_finding(found.heads, plan.heads, heads), say(HOW_TO["heads"]), scale=True),
+        plots.heads(found.heads, plan.heads, scores.anatomy.layers[0].heads_per_group, heads, marks),
+        words.heading(
+            plots.neurons_finding(found.neurons, plan.neurons, neurons),
+            f"{say(HOW_TO['neurons'])} {cheaper}",
+            scale=True,
+        ),
+        plots.neurons(found.neurons, plan.neurons, neurons, marks),
+        words.heading(spread.spread_finding(found.neurons, plan.neurons, layer), say(HOW_TO["spread"])),
+        spread.spread(found.neurons, plan.neurons, layer),
+    ]
+
+
+def _cheaper(scores) -> str:
+    """How far the cheaper Taylor importance, |Σ w·g|, orders the neurons alike; nothing where it is not known."""
+    if "taylor-sum" not in scores.importance:
+        return ""
+    return say(
+        "A cheaper measure, which needs no gradient of any weight, would order them alike to a rank correlation of "
+        "{alike:.2f}.",
+        alike=_alike(scores),
+    )
+
+
+@lru_cache(maxsize=4)  # the slider draws the same scores over and over
+def _alike(scores) -> float:
+    return float(np.nanmean(scores.rank_correlation("taylor", "taylor-sum").neurons))
