@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluation import paper
+from evaluation.choices import PUBLISHED
 from evaluation.experiments import EXPERIMENTS, METHODS, Grid
 from evaluation.store import Store
 from lvlm import Anatomy, BadPlan
@@ -19,6 +20,8 @@ from recovery.recipe import FEW
 MOST_RATIO = 0.60  # nothing was measured beyond
 TRAINING = ("none", "few", "all")  # no healing, on few samples, on all of them
 SEEDS = (0, 1, 2)
+BETTER = (("global", False), ("global", True), (PUBLISHED, True))  # (choice, repaired): proposed where measured
+RANKINGS = {PUBLISHED: "layer", "global": "global"}  # choice → `make_plan`'s ranking
 PAPERS = {"llama": "LLaVA-v1.5-7B", "phi3": "Mini-InternVL-Chat-4B-V1-5", "phi": "Bunny-v1.0-3B"}  # by family
 
 
@@ -85,6 +88,13 @@ class Way:
     kept: float
     reached: bool  # both goals
     evidence: tuple[Evidence, ...]
+    choice: str = PUBLISHED  # as in `evaluation.choices`
+    repair: bool = False  # what stays is refitted, without training
+
+    @property
+    def ranking(self) -> str:
+        """As in `make_plan`."""
+        return RANKINGS[self.choice]
 
 
 def int8_bytes(anatomy: Anatomy, weights: int) -> int:
@@ -96,6 +106,7 @@ def int8_bytes(anatomy: Anatomy, weights: int) -> int:
 def ways(scores: Scores, goal: Goal, store: Store) -> list[Way]:
     """Every method with and without 8 bits at the least ratio that fits the memory, the best first.
 
+    Beside the published ways come better choices of what goes, and repair, where they were measured at such a ratio.
     One that is expected to reach the goal comes before others, then whichever keeps more. Empty where nothing fits:
     see `smallest`.
     """
@@ -105,14 +116,25 @@ def ways(scores: Scores, goal: Goal, store: Store) -> list[Way]:
             plan = _least(scores, method, goal.memory, int8)
             if plan is not None:  # where nothing has to go, both methods are one
                 found.setdefault((int8, plan.ratio and method), _way(scores, plan, int8, goal, store))
+            for better in BETTER:
+                if not any(_pruned(scores.model, method, goal.training, store, *better)):
+                    continue
+                plan = _least(scores, method, goal.memory, int8, RANKINGS[better[0]])
+                way = plan and plan.ratio and _way(scores, plan, int8, goal, store, *better)
+                if way and np.isfinite(way.kept):
+                    found[int8, method, *better] = way
     found = list(found.values())
     return sorted(found, key=lambda x: (not x.reached, -(x.kept if np.isfinite(x.kept) else -1.0), x.int8))
 
 
-def known(plan: Plan, training: str, store: Store) -> tuple[float, Evidence] | None:
-    """What a plan's method and ratio keep, in % of the original's score, healed as said (one of `TRAINING`), and the
-    evidence for it; None where the ratio lies between no two measured ones."""
-    every = _pruned(plan.model, plan.method, training, store)
+def known(plan: Plan, training: str, store: Store, repair: bool = False) -> tuple[float, Evidence] | None:
+    """What a plan's way of choosing and ratio keep, in % of the original's score, repaired or not and healed as said
+    (one of `TRAINING`), and the evidence for it; None where nobody measured it, or not between such ratios."""
+    about = plan.settings
+    if about.get("importance", "taylor") != "taylor":
+        return None
+    choice = {"layer": PUBLISHED}.get(ranking := about.get("ranking", "layer"), ranking)
+    every = _pruned(plan.model, "both" if choice == "search" else plan.method, training, store, choice, repair)
     ratio = plan.ratio or 0.0
     reaching = (x for x in every if x.points[0].ratio <= ratio + 1e-9)
     return next(((x.at(ratio), x) for x in reaching if np.isfinite(x.at(ratio))), None)
@@ -124,28 +146,28 @@ def smallest(scores: Scores, int8: bool) -> float:
     return min(share(scores, x, int8) for x in plans if x is not None)
 
 
-def _plan(scores: Scores, method: str, percent: int) -> Plan | None:
+def _plan(scores: Scores, method: str, percent: int, ranking: str = "layer") -> Plan | None:
     try:
-        return make_plan(scores, method=method, ratio=percent / 100)
+        return make_plan(scores, method=method, ratio=percent / 100, ranking=ranking)
     except BadPlan:  # more than there is to take
         return None
 
 
-def _least(scores: Scores, method: str, memory: float, int8: bool) -> Plan | None:
+def _least(scores: Scores, method: str, memory: float, int8: bool, ranking: str = "layer") -> Plan | None:
     """The least that has to go, in whole percents, by bisection; None where even the most is not enough."""
     low, high = 0, round(100 * MOST_RATIO)
 
     def fits(plan: Plan | None) -> bool:
         return plan is not None and share(scores, plan, int8) <= memory + 1e-9
 
-    if fits(plan := _plan(scores, method, low)):
+    if fits(plan := _plan(scores, method, low, ranking)):
         return plan
-    if not fits(_plan(scores, method, high)):
+    if not fits(_plan(scores, method, high, ranking)):
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(_plan(scores, method, middle)) else (middle, high)
-    return _plan(scores, method, high)
+        low, high = (low, middle) if fits(_plan(scores, method, middle, ranking)) else (middle, high)
+    return _plan(scores, method, high, ranking)
 
 
 def share(scores: Scores, plan: Plan, int8: bool) -> float:
@@ -157,10 +179,13 @@ def share(scores: Scores, plan: Plan, int8: bool) -> float:
     return after / plan.cost.before.bytes
 
 
-def _way(scores: Scores, plan: Plan, int8: bool, goal: Goal, store: Store) -> Way:
+def _way(
+    scores: Scores, plan: Plan, int8: bool, goal: Goal, store: Store, choice: str = PUBLISHED, repair: bool = False
+) -> Way:
     ratio = plan.ratio or 0.0
     recipe = advise(plan) if goal.training != "none" and ratio else None
-    evidence = tuple(_pruned(scores.model, plan.method, goal.training, store)) if ratio else ()
+    every = _pruned(scores.model, plan.method, goal.training, store, choice, repair)
+    evidence = tuple(every) if ratio else ()
     kept = next((x.at(ratio) for x in evidence if np.isfinite(x.at(ratio))), float("nan")) if ratio else 100.0
     if int8:
         small = _int8(scores.model, store)
@@ -168,11 +193,20 @@ def _way(scores: Scores, plan: Plan, int8: bool, goal: Goal, store: Store) -> Wa
         evidence, kept = (*evidence, small), kept * small.at(min(ratio, small.points[-1].ratio)) / 100
     left = share(scores, plan, int8)
     reached = left <= goal.memory + 1e-9 and kept >= 100 * goal.kept - 1e-9
-    return Way(plan.method, ratio, int8, plan, recipe, left, kept, reached, evidence)
+    return Way(plan.method, ratio, int8, plan, recipe, left, kept, reached, evidence, choice, repair)
 
 
-def _pruned(model: str, method: str, training: str, store: Store) -> Iterator[Evidence]:
-    """What is known of a method at all ratios, healed as said: ours first, then the paper's."""
+def _pruned(
+    model: str, method: str, training: str, store: Store, choice: str = PUBLISHED, repair: bool = False
+) -> Iterator[Evidence]:
+    """What is known of a method at all ratios, healed as said: ours first, then the paper's, which knows neither other
+    choices nor repair."""
+    if training == "none" and (choice, repair) != (PUBLISHED, False):
+        yield from _ours(model, "beyond", method, None, store, choice, repair)
+        return
+    if (choice, repair) != (PUBLISHED, False):
+        yield from _ours(model, "competing", method, FEW if training == "few" else 1.0, store, choice, repair)
+        return
     if training == "none":
         yield from _ours(model, "zero-shot", method, None, store)
         yield _printed(model, method, 2)
@@ -181,15 +215,20 @@ def _pruned(model: str, method: str, training: str, store: Store) -> Iterator[Ev
     yield _printed(model, method, 5)
 
 
-def _ours(model: str, experiment: str, method: str, fraction: float | None, store: Store) -> Iterator[Evidence]:
-    """An experiment's results of one method, healed on this fraction of the samples; none if it was not measured."""
+def _ours(
+    model: str, experiment: str, method: str, fraction: float | None, store: Store, choice: str = PUBLISHED,
+    repair: bool = False,
+) -> Iterator[Evidence]:  # fmt: skip
+    """An experiment's results of one method, healed on this fraction of the samples (None: not at all); nothing if it
+    was not measured."""
     results = store.results(EXPERIMENTS[experiment].grid(Grid(model, "scenes", SEEDS)))
     seeds: dict[float, list[float]] = {}
     for cell, result in results.items():
         dense, variant = results.get(cell.dense), cell.variant
-        if variant.method != method or not variant.ratio or dense is None:
+        asked = (variant.method, variant.choice, bool(variant.repair)) == (method, choice, repair)
+        if not asked or not variant.ratio or dense is None:
             continue
-        if fraction is None or variant.recipe.fraction == fraction:
+        if (variant.recipe.fraction if variant.recipe else None) == fraction:
             seeds.setdefault(variant.ratio, []).append(100 * result["average"] / dense["average"])
     points = [Point(x, sum(found) / len(found), min(found), max(found)) for x, found in sorted(seeds.items())]
     if points:

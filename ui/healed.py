@@ -1,6 +1,7 @@
 """What the Heal tab says: the paper's decision chart, how far a run is, and a table of what it brought. HTML."""
 
 from evaluation.advisor import known
+from pruning import way
 from recovery import CHART, explain
 from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
@@ -20,7 +21,7 @@ HEALED = {"none": "not healed", "few": "healed on 5% of the data", "all": "heale
 
 def gone(plan) -> str:
     """How much a plan takes out, and how."""
-    return say("{share} {method}", share=words.percent(plan.achieved), method=retell(plan.method))
+    return say("{share} {method}", share=words.percent(plan.achieved), method=retell(way(plan)))
 
 
 def planned(desk: Desk) -> str:
@@ -112,15 +113,16 @@ def ahead(desk: Desk) -> str:
     items = "".join(f"<li>{words.escape(x)}</li>" for x in steps)
     return (
         f'<div class="slab ahead"><div class="finding"><h3>{say("What will happen here")}</h3></div><ol>{items}</ol>'
-        f"{_measured_before(plan, recipe)}</div>"
+        f"{_measured_before(plan, recipe, bool(desk.patient.repair if desk.patient else desk.repair))}</div>"
     )
 
 
-def _measured_before(plan, recipe) -> str:
-    """What such a cut keeps of the original's score, left alone and healed, as far as anybody measured it."""
+def _measured_before(plan, recipe, repair: bool) -> str:
+    """What such a cut, repaired or not, keeps of the original's score, left alone and healed, as far as anybody
+    measured it."""
     rows = ""
     for training in ("none", "few" if recipe.fraction <= FEW else "all"):
-        found = known(plan, training, store())
+        found = known(plan, training, store(), repair and training == "none")
         if found is not None:
             kept, evidence = found
             source = "10.ours" if evidence.source == "ours" else "10.paper"  # as the tour names them
@@ -128,7 +130,7 @@ def _measured_before(plan, recipe) -> str:
             share = words.percent(round(kept / 100, 3))
             rows += f"<tr><th>{say(HEALED[training])}</th><td>{share}</td><td>{where}</td></tr>"
     what = say("Kept of the original's score, {ratio} {method}, as measured before",
-               ratio=words.percent(plan.ratio), method=retell(plan.method))  # fmt: skip
+               ratio=words.percent(plan.ratio), method=retell(way(plan)))  # fmt: skip
     return f"<table><caption>{what}</caption>{rows}</table>" if rows else ""
 
 

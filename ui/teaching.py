@@ -309,7 +309,8 @@ def apply(desk) -> Way | None:
     if not found or not found[0].ratio:
         return None
     best = found[0]
-    desk.wish(best.method, best.ratio, desk.protect_first, desk.protect_last)
+    desk.wish(best.method, best.ratio, desk.protect_first, desk.protect_last, best.ranking)
+    desk.repair = best.repair
     desk.healing.choose("advised")
     desk.version += 1
     return best

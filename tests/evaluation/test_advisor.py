@@ -76,6 +76,34 @@ def test_our_own_results_come_before_the_papers():
     assert ours.at(0.30) == ours.points[1].kept and ours.points[1].low <= ours.points[1].kept <= ours.points[1].high
 
 
+@pytest.mark.parametrize("training", ["none", "few"])
+def test_better_choices_are_proposed_where_they_were_measured(training, nothing):
+    """On the bundled model, what competes (and repair, where nothing is trained) stands beside the published ways and
+    comes first, with evidence of its own; its plan is of that ranking. Elsewhere nothing but the published is."""
+    scores = replace(tiny.scores(tiny.model()), model="pocket-llava")
+    goal = Goal(0.8, kept=0.9, int8=False, training=training)
+    found = ways(scores, goal, Store(SHIPPED))
+    assert found[0].ranking == "global" and found[0].plan.settings["ranking"] == "global"
+    usual = next(x for x in found if (x.method, x.ranking, x.repair) == ("widthwise", "layer", False))
+    assert found[0].kept > usual.kept and {x.where.split(",")[0] for x in found[0].evidence} == {
+        "beyond" if training == "none" else "competing"
+    }
+    assert any(x.repair for x in found) == (training == "none")
+    assert all(x.ranking == "layer" and not x.repair for x in ways(scores, goal, nothing))
+
+
+def test_what_is_known_is_of_the_plans_own_choice(nothing):
+    """A competing or searched plan is never told the published way's numbers, nor a balanced one anybody's."""
+    scores = replace(tiny.scores(tiny.model()), model="pocket-llava")
+    plan = make_plan(scores, ratio=0.3, ranking="global")
+    kept, evidence = known(plan, "none", Store(SHIPPED))
+    assert evidence.where.startswith("beyond") and kept > known(make_plan(scores, ratio=0.3), "none", Store(SHIPPED))[0]
+    assert known(plan, "none", Store(SHIPPED), repair=True)[0] > kept and known(plan, "none", nothing) is None
+    searched = replace(plan, method="both", settings=plan.settings | {"ranking": "search"})
+    assert known(searched, "none", Store(SHIPPED), repair=True)[0] > 90 and known(searched, "few", nothing) is None
+    assert known(replace(plan, settings=plan.settings | {"importance": "balanced"}), "none", Store(SHIPPED)) is None
+
+
 def test_an_estimate_lies_between_its_points_and_ends_with_them():
     """Linear between neighbours, 100% at nothing removed, unknown beyond, and blind to points not to be trusted."""
     found = Evidence(

@@ -248,6 +248,7 @@ def advisor(desks: Desks) -> Stop:
         numbers = {"way": _way(tell, best), "memory": words.percent(round(best.memory, 3)), "kept": _kept(best.kept)}
         key = "10.reached" if best.reached else "10.not_reached" if np.isfinite(best.kept) else "10.unknown"
         told = [_healing(tell, best)] if best.ratio else []
+        told += _better(tell, best, ways)
         told += [_why(tell, x, best.ratio) for x in best.evidence if x.points]
         told += [tell("10.recipe_note")] if best.recipe and any(x.source == "ours" for x in best.evidence) else []
         drawn = pictures.evidence(best.evidence, best, _share(kept), tell) if best.evidence else None
@@ -273,10 +274,20 @@ def advisor(desks: Desks) -> Stop:
 
 
 def _way(tell, way) -> str:
-    parts = [tell("10.prune", method=tell(f"10.{way.method}"), ratio=words.percent(way.ratio))] if way.ratio else []
+    method = "competing" if way.choice == "global" else way.method
+    parts = [tell("10.prune", method=tell(f"10.{method}"), ratio=words.percent(way.ratio))] if way.ratio else []
+    if way.repair:
+        parts.append(tell("10.repair"))
     if way.int8:
         parts.append(tell("10.int8" if parts else "10.int8_alone"))
     return tell("10.and").join(parts) or tell("10.nothing")
+
+
+def _better(tell, best, ways) -> list[str]:
+    """What the published way keeps where another one is proposed."""
+    wanted = (best.method, best.int8, "layer", False)
+    usual = next((x for x in ways if (x.method, x.int8, x.ranking, x.repair) == wanted), best)
+    return [] if usual is best or not np.isfinite(usual.kept) else [tell("10.usual", kept=_kept(usual.kept))]
 
 
 def _healing(tell, way) -> str:
