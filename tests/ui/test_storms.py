@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from lvlm import LVLM
-from tests.ui.served import serve, until
+from tests.ui.served import JSON, serve, until
 from ui import jobs
 
 QUESTION = "how many apples?"
@@ -145,3 +145,33 @@ def test_tabs_closed_in_mid_answer(served):
     assert whole["ended"] and whole["tokens"] == 400
     told = [served.desks.peek(name).talk[-1].answers["original"].stats for name in names[:-1]]
     assert all(x.stopped and x.new_tokens < 400 for x in told)
+
+
+def test_pages_closed_in_mid_answer(served):
+    """Browser tabs that close while answers stream leave no session, generator, event or thread; the answers go on to
+    their ends, for whoever comes back."""
+    names = [served.call("open_workspace", model="one")["workspace"] for _ in range(4)]
+    before, held = at_rest(served), models()
+    event = next(number for number, x in served.app.fns.items() if x.api_name == "ask")
+    tabs = []
+    for name in names:
+        alive, heard, page = served.connect(), served.connect(), f"page-of-{name}"
+        alive.request("GET", f"/gradio_api/heartbeat/{page}")
+        tabs.append((alive, alive.getresponse(), heard))
+        assert tabs[-1][1].readline()
+        asked = {"data": [name, QUESTION, 400, 0, 0], "session_hash": page, "fn_index": event}
+        assert served.send("POST", "/gradio_api/queue/join", json.dumps(asked).encode(), content_type=JSON)[0] == 200
+        heard.request("GET", f"/gradio_api/queue/data?session_hash={page}")
+        stream = heard.getresponse()
+        while b"process_generating" not in stream.readline():
+            pass
+        tabs[-1] += (stream,)
+    assert sum(name.startswith("page-of-") for name in served.app.state_holder.session_data) == len(names)
+    for alive, beat, heard, stream in tabs:
+        for x in (beat, stream, alive, heard):
+            x.close()
+    everything_ends(served, before)
+    until(lambda: not [x for x in served.app.state_holder.session_data if x.startswith("page-of-")], "pages are gone")
+    assert models() == held
+    said = [served.desks.peek(name).talk[-1].answers["original"].stats for name in names]
+    assert [(x.new_tokens, x.stopped) for x in said] == [(400, False)] * len(names)
