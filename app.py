@@ -33,6 +33,9 @@ def main() -> None:
     from lvlm.errors import LVLMError
 
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
+    # Else it keeps a record of each of ten thousand events, and draws statistics from all of them after every single
+    # one, for a dashboard that is not served here.
+    os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**62)}
     os.environ["GRADIO_TEMP_DIR"] = str(home() / "served")  # what is handed in and out: gone with this process
     from ui.page import build_app
     from ui.serving import OPEN, accounts, is_open, launch
