@@ -1,6 +1,6 @@
 """Hours of visitors in minutes: many sessions chat while one calibrates and one heals, again and again.
 
-    make soak                                                      # 50 sessions, 15 minutes: writes benchmarks/soak.md
+    make soak                      # 50 sessions, 15 minutes: writes benchmarks/soak.md and its row of the README's table
     python -m benchmarks.soak --minutes 2 --sessions 8 --no-table
 
 The app runs in a process of its own, as `make demo` starts it, and sessions are those of `benchmarks.sessions`: each
@@ -9,6 +9,7 @@ alone. Memory is what the process holds; "flat" compares every minute after the 
 """
 
 import argparse
+import re
 import tempfile
 import threading
 import time
@@ -22,13 +23,14 @@ import torch
 
 from benchmarks.calls import Caller
 from benchmarks.machine import machine
-from benchmarks.pages import ROOT, write_into
+from benchmarks.pages import README, ROOT, write_into
 from benchmarks.sessions import MODEL, Session, know_what_to_expect, serve, together
 
 QUESTIONS = 3  # of each session, asked over and over
 RECIPE = {"train": "projector", "sft": 1.0, "l2": 0.0, "minutes": 1, "batch": 4, "fraction": 0.02, "held_out": 8}
-FLAT = 0.05  # of what was held after the first minute
 BREATH = 0.1  # seconds between two questions of a session
+SCORED = range(10, 50)  # samples of a calibration: each number once, since the app keeps what it has scored
+ROW = re.compile(r"^\|.*\| `make soak` \|$", re.MULTILINE)  # of the README's table
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Others:
                 self.over.wait(1)
 
     def calibrate(self, caller: Caller, workspace: str) -> None:
-        caller.call("calibrate", workspace=workspace, samples=10 + self.done["calibrated"] % 5)
+        caller.call("calibrate", workspace=workspace, samples=SCORED[self.done["calibrated"] % len(SCORED)])
 
     def heal(self, caller: Caller, workspace: str) -> None:
         seen = caller.call("heal", workspace=workspace, recipe=RECIPE)
@@ -138,6 +140,16 @@ def told(sessions: list[Session], watch: Watch, others: Others, after: tuple[int
     return f"{table}\n\n{machine()}; {MODEL}; clients on the same machine."
 
 
+def row(sessions: list[Session], watch: Watch, others: Others) -> str:
+    """The README's line of it."""
+    wrong, errors = sum(len(x.wrong) for x in sessions), len(others.errors)
+    return (
+        f"| {len(sessions)} sessions chatting for {watch.rows[-1][0]:.0f} minutes beside calibration and healing "
+        f"| {sum(len(x.first) for x in sessions):,} answers | {wrong or 'none'} wrong, {errors or 'no'} errors; memory "
+        f"{100 * watch.furthest():.1f}% from the first minute's ([all figures](benchmarks/soak.md)) | `make soak` |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
@@ -162,6 +174,8 @@ def main() -> None:
     print(*(x for session in sessions for x in session.wrong[:3]), sep="\n")
     if not given.no_table:
         write_into(ROOT / "benchmarks" / "soak.md", "soak", table)
+        text = README.read_text(encoding="utf-8")
+        README.write_text(ROW.sub(lambda found: row(sessions, watch, others), text), encoding="utf-8")
 
 
 if __name__ == "__main__":
