@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from benchmarks.soak import ROW
 from scripts.document_tree import with_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,11 @@ def test_the_score_table_is_filled():
     body = re.search(r"<!-- pruned scores -->(.*)<!-- /pruned scores -->", README, re.DOTALL)[1]
     rows = [line for line in body.splitlines() if re.match(r"\| (dense|layerwise|widthwise)", line)]
     assert len(rows) == 9
+
+
+def test_the_soak_has_its_row():
+    """`make soak` finds the one row of the table that it writes."""
+    assert len(ROW.findall(README)) == 1
 
 
 def test_named_commands_exist():
