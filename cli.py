@@ -328,7 +328,7 @@ def evaluate(
     suite: Suite = "scenes",
     per_task: Annotated[int, typer.Option(min=1, help="Questions of each task.")] = 200,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions answered at once.")] = 16,
     as_json: Json = False,
 ) -> None:
     """Score MODEL on held-out questions. By exact match, task by task."""

@@ -6,6 +6,7 @@
 import time
 
 from evaluation import evaluate, questions
+from evaluation.scoring import BATCH
 from lvlm import load
 
 from .machine import machine
@@ -15,11 +16,11 @@ BAR, PER_TASK, MODELS = 3.0, 40, ("pocket-llava", "pocket-bunny", "pocket-intern
 
 
 def main() -> None:
-    lines = ["| model | one by one | batches of 50 | × (bar: ≥ 3) | same answers |", "|---" * 5 + "|"]
+    lines = [f"| model | one by one | batches of {BATCH} | × (bar: ≥ 3) | same answers |", "|---" * 5 + "|"]
     for name in MODELS:
         model, speeds, said = load(name), [], []
         count = len(questions("scenes", PER_TASK, 1, True))
-        for size in (1, 50):
+        for size in (1, BATCH):
             evaluate(model, "scenes", 1, 1, size)  # warm
             began = time.perf_counter()
             found = evaluate(model, "scenes", PER_TASK, 1, size)

@@ -15,6 +15,7 @@ from lvlm.shortage import enough_memory
 from lvlm.unfit import fitting
 from samples import Sample
 
+BATCH = 16  # questions answered at once: more are slower on a CPU, whose caches do not hold them
 ANSWER_TOKENS = 40  # at most; the longest true answer of any suite has fewer
 FORMATS = ("multiple choice", "yes/no", "free")
 
@@ -96,7 +97,7 @@ def questions(suite: str, per_task: int, seed: int, images: bool) -> tuple[tuple
 
 @enough_memory("Evaluation")
 def evaluate(
-    model: LVLM, suite: str = "scenes", per_task: int = PER_TASK, seed: int = 0, batch_size: int = 50,
+    model: LVLM, suite: str = "scenes", per_task: int = PER_TASK, seed: int = 0, batch_size: int = BATCH,
     report: Listener = silent, images: bool = True, probabilities: bool = False,
 ) -> Report:  # fmt: skip
     """Scores of a model on a suite. `report` is told after each batch; raising from it ends the call.
@@ -117,7 +118,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def truth_probabilities(model: LVLM, samples, batch_size: int = 50, report: Listener = silent) -> list[float]:
+def truth_probabilities(model: LVLM, samples, batch_size: int = BATCH, report: Listener = silent) -> list[float]:
     """Of each sample's last true answer, its end included: the product over its tokens, given the question."""
     order = sorted(range(len(samples)), key=lambda i: (samples[i].image is None, len(samples[i].question)))
     found = [0.0] * len(samples)
