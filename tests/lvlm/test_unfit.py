@@ -49,7 +49,6 @@ WORDS = {"<pad>": 0, "<s>": 1, "</s>": 2, "<image>": 3, "a": 4, "漢": 5, "a漢"
 PANICS = {
     "while it is read": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
     "while it cuts a text": {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
-    "while it frames a text": {"post_processor__single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}]},
     "and ends the process": {
         "model__continuing_subword_prefix": "é",
         "model__vocab": WORDS,
