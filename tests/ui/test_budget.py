@@ -45,6 +45,21 @@ def test_storages_count_once(desks):
     assert desks.budget.held(but=a) == alone
 
 
+def test_room_is_asked_for_again_and_again(desks, monkeypatch):
+    """Models are counted once as long as none comes or goes, however often a step asks for room meanwhile."""
+    desk, counted = opened(desks, "a", "one"), []
+    count = memory.held
+    monkeypatch.setattr(memory, "held", lambda networks: counted.append(0) or count(networks))
+    for _ in range(9):
+        desk.version += 1  # something else on the desk
+        assert desks.budget.room(1) == desks.budget.limit - desks.budget.held()
+    assert len(counted) <= 1
+    wait(desk.prune())
+    counted.clear()
+    desks.budget.room(1)
+    assert len(counted) == 1
+
+
 def test_the_one_who_was_away_longest_gives_way_and_finds_all_again(desks):
     """Models are freed, said by name, and come back bit for bit with the visitor: cut, healed and 8-bit ones."""
     a, b = opened(desks, "a", "one"), opened(desks, "b", "other")
