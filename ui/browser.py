@@ -92,7 +92,8 @@ def draw_one(desk: Desk, place: int) -> list:
 
 
 def _widths(variants: int) -> list[str]:
-    return ["52px", "104px", "220px", "96px", *["132px"] * variants]
+    """The question takes what one variant alone leaves free."""
+    return ["52px", "104px", "352px" if variants == 1 else "220px", "96px", *["132px"] * variants]
 
 
 def _why(desk: Desk, source: str) -> str:

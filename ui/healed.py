@@ -142,7 +142,7 @@ def facts(desk: Desk) -> str:
         return ""
     last, before, best = points[-1], measured[0].held_out, min(x.held_out for x in measured)
     steps = say("step {step} of {total}", step=last.step, total=last.total)
-    if desk.is_healing:
+    if desk.is_healing and last.step < last.total:
         left = words.duration(last.seconds_left) if last.step else "–"
         when = (say("Time left"), left, 1 - last.step / max(last.total, 1), steps, say("of the training"))
     else:

@@ -38,7 +38,7 @@ def keeps(desks: Desks, desk_key: gr.Textbox, button: gr.Button) -> None:
             case = keeping.keep_talk(desk)
         except LVLMError as error:
             return words.notice(str(error), "error")
-        return words.notice(say("Kept: “{question}”. Judge it under Cases.", question=case.question))
+        return words.notice(say("Kept, to be judged under Cases: “{question}”", question=case.question))
 
     button.click(keep_case, desk_key, said, queue=False, show_progress="hidden")
 

@@ -29,6 +29,16 @@ STAGES = {
     "plan": "Planning",
     "experiment": "Measuring, several models at once",
     "save": "Saving",
+    "likelihood": "Weighing the true answers",
+    "repair": "Repairing what stays",
+    "quantize": "Storing in 8 bits",
+    "search": "Searching",
+    "rounds": "Planning in rounds",
+    "try": "Trying it",
+    "effects": "Switching off heads",
+    "remake": "Making again",
+    "reask": "Asking again",
+    "compare": "Comparing",
 }
 
 

@@ -12,7 +12,7 @@ import gradio as gr
 import pytest
 
 from lvlm.errors import LVLMError
-from ui import language, page, part, texts
+from ui import language, page, part, rail, texts
 from ui.texts import ASSETS, LANGUAGES, retell, say, speak
 from tests.ui.conftest import wait
 
@@ -106,6 +106,15 @@ def test_every_error_of_the_app_is_there_in_chinese():
         if raised and not apart.search(file):
             for one in (x for x in said if x.strip("\0")):
                 assert any(CHINESE.search(retell(one.replace("\0", held))) for held in ("7", "7%")), (file, one)
+
+
+def test_whatever_a_job_is_doing_has_a_word():
+    """Every stage that the library reports is worded on the page, in both languages."""
+    speak("zh")
+    for folder in ("ui", "lvlm", "samples", "pruning", "recovery", "evaluation"):
+        for file in (ASSETS.parent / folder).glob("**/*.py"):
+            for stage in re.findall(r'Progress\(\s*"([^"]+)"', file.read_text(encoding="utf-8")):
+                assert stage in rail.STAGES and CHINESE.search(say(rail.STAGES[stage])), (file.name, stage)
 
 
 def test_a_plural_has_its_own_word():
