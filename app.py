@@ -37,6 +37,9 @@ def main() -> None:
     # one, for a dashboard that is not served here.
     os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**62)}
     os.environ["GRADIO_TEMP_DIR"] = str(home() / "served")  # what is handed in and out: gone with this process
+    from ui import heap
+
+    heap.bound()  # before there are threads
     from ui.page import build_app
     from ui.serving import OPEN, accounts, is_open, launch
 

@@ -25,3 +25,4 @@ MOST_DESKS = 500  # visitors and API workspaces that there are at once
 KEPT_SECONDS = 3600  # for which what a visitor left behind is kept: a closed browser finds it again
 KEPT_TRAINED_SECONDS = 24 * 3600  # where that is a healed model: somebody trained it overnight
 SWEEP_SECONDS = 60  # between two looks at who has left
+TRIM_SECONDS = 10  # after which freed memory goes back to the system

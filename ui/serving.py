@@ -7,6 +7,7 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -15,7 +16,7 @@ from starlette.middleware import Middleware
 
 from lvlm.disk import home
 from lvlm.errors import LVLMError
-from ui import files, language, learn, limits
+from ui import files, heap, language, learn, limits
 from ui.guard import Gate
 from ui.theme import CSS, head, theme
 
@@ -105,17 +106,21 @@ def _clear(folder: Path, keep: set[str] = frozenset()) -> None:
 def _sweeping(app: gr.Blocks, folder: Path) -> Callable:
     @asynccontextmanager
     async def lifespan(server) -> AsyncIterator[None]:
-        async def sweeps() -> None:
+        async def every(seconds: float, work: Callable[[], None]) -> None:
             while True:
-                await asyncio.sleep(limits.SWEEP_SECONDS)
-                await asyncio.to_thread(sweep, app, folder)
+                await asyncio.sleep(seconds)
+                await asyncio.to_thread(work)
 
         app.begin_lean()
-        task = asyncio.create_task(sweeps())
+        tasks = [
+            asyncio.create_task(every(limits.SWEEP_SECONDS, partial(sweep, app, folder))),
+            asyncio.create_task(every(limits.TRIM_SECONDS, heap.trim)),
+        ]
         try:
             yield
         finally:
-            task.cancel()
+            for task in tasks:
+                task.cancel()
 
     return lifespan
 
