@@ -14,8 +14,8 @@ from ui.texts import say
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
 METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
-SHARES = [("Every layer gives the same share (published)", "layer"),
-          ("What matters least goes, whichever layer it is of", "global")]  # fmt: skip
+SHARES = [("Every layer gives the same share", "layer"), ("What matters least anywhere goes", "global")]
+PUBLISHED = "The paper takes the same share of each."
 WHY_NO_SHARES = "Whole layers go: none is shared out."
 HOW_TO_SEARCH = "Tries other ways to share it out on 16 samples, and keeps what moves the answers least."
 BALANCED = "A picture has many more tokens than a question has words: each kind counts for half."
@@ -41,7 +41,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
                     '<div class="zones" aria-hidden="true"><span class="safe">safe to 30</span>'
                     '<span class="tipping">tipping ≈ 45</span><span class="extreme">extreme</span></div>'
                 )
-                ranking = gr.Radio(SHARES, value="layer", label="How the layers share it", elem_id="ranking")
+                ranking = gr.Radio(
+                    SHARES, value="layer", label="How the layers share it", info=PUBLISHED, elem_id="ranking"
+                )
                 search = gr.Button(picking.SEARCH, size="sm", interactive=False, elem_id="search")
                 gr.HTML(f'<p class="asked">{static(HOW_TO_SEARCH)}</p>')
                 with gr.Accordion("Fit a budget instead", open=False, elem_id="budget-fold"):
@@ -214,7 +216,7 @@ def _choices(desk: Desk) -> list:
         gr.Radio(
             value=None if desk.searched else desk.ranking,
             interactive=shared,
-            info=None if shared else say(WHY_NO_SHARES),
+            info=say(PUBLISHED if shared else WHY_NO_SHARES),
         ),
     ]
 

@@ -73,7 +73,7 @@ def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
     page.locator("#pinned .token-remove").first.click()
     page.wait_for_selector("#pinned", state="hidden")
 
-    competing, same = page.get_by_label("What matters least goes"), page.get_by_label("Every layer gives the same")
+    competing, same = page.get_by_label("What matters least anywhere"), page.get_by_label("Every layer gives the same")
     competing.check()
     page.wait_for_selector("#said >> text=unevenly over layers")
     page.wait_for_selector("#prune:has-text('widthwise, competing')")
