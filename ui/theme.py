@@ -56,7 +56,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="#c2570c",
         button_primary_background_fill_hover="#9a4509",
         button_primary_background_fill_dark="#c2570c",
-        button_primary_background_fill_hover_dark="#ea7317",
+        button_primary_background_fill_hover_dark="#d1600e",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
         slider_color="#ea7317",
