@@ -50,6 +50,7 @@ def main() -> None:
     if is_open(choice.host) and not auth:
         print(OPEN.format(host=choice.host, port=choice.port))
     app = build_app(choice.model, memory_gib=choice.memory, one_user=choice.one_user)
+    heap.settle()
     launch(app, choice.port, choice.host, auth)
 
 

@@ -51,6 +51,30 @@ def run(program: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
 
+CIRCLES = """
+import gc, weakref
+from ui import heap
+class Kept:
+    pass
+kept = Kept()
+kept.itself = kept
+heap.settle()
+assert gc.get_freeze_count() > 1000
+left = Kept()
+left.itself = left
+seen = [weakref.ref(x) for x in (kept, left)]
+gc.disable()
+del kept, left
+heap.trim()
+print([x() is None for x in seen])
+"""
+
+
+def test_circles_that_nobody_has_go():
+    """What was there when the app began stays, and is not looked through again."""
+    assert run(CIRCLES).stdout.strip() == "[False, True]"
+
+
 def test_many_threads_share_a_few_arenas():
     """Without the bound each gets one of its own."""
     counts = [run(MANY_THREADS.format(bound=x)).stderr.count("Arena ") for x in ("", "assert heap.bound()")]
