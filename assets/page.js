@@ -78,8 +78,8 @@ window.prunoscope = {
     for (const figure of document.querySelectorAll(".figure")) {
       const drawn = figure.querySelector(".svg-container");
       if (!drawn) continue;
-      const [figures, numbers] = [...document.querySelectorAll("#figure-words span")].map(x => x.textContent);
-      const label = `${prunoscope.finding(figure) || figures}. ${numbers}`;  // in the page's language
+      const numbers = document.querySelector("#figure-words")?.textContent.trim() ?? "";  // in the page's language
+      const label = [prunoscope.finding(figure), numbers].filter(x => x).join(". ");
       if (drawn.getAttribute("aria-label") === label) continue;
       drawn.setAttribute("role", "img");
       drawn.setAttribute("aria-label", label);

@@ -44,8 +44,10 @@ STAGES = {
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
     """The rail inside a `gr.Sidebar`: the model, what was made from it, and what changes with time."""
-    read = f'<p id="figure-words" hidden><span>{static("Figure")}</span><span>{static("Its numbers: CSV.")}</span></p>'
-    gr.HTML(f'<div class="brand"><h1>Prunoscope</h1><p>{static(ABOUT)}</p>{read}</div>')
+    gr.HTML(f'<div class="brand"><h1>Prunoscope</h1><p>{static(ABOUT)}</p></div>')
+    gr.HTML(
+        static("Its numbers: CSV."), visible="hidden", elem_id="figure-words"
+    )  # for page.js; one text is translated
     picker = gr.Dropdown(
         _choices(),
         value=None,
