@@ -29,6 +29,7 @@ from benchmarks.sessions import MODEL, Session, know_what_to_expect, serve, toge
 QUESTIONS = 3  # of each session, asked over and over
 RECIPE = {"train": "projector", "sft": 1.0, "l2": 0.0, "minutes": 1, "batch": 4, "fraction": 0.02, "held_out": 8}
 BREATH = 0.1  # seconds between two questions of a session
+STUDY = 10  # seconds for which who calibrates looks at what came of it
 SCORED = range(10, 50)  # samples of a calibration: each number once, since the app keeps what it has scored
 ROW = re.compile(r"^\|.*\| `make soak` \|$", re.MULTILINE)  # of the README's table
 
@@ -71,6 +72,7 @@ class Others:
 
     def calibrate(self, caller: Caller, workspace: str) -> None:
         caller.call("calibrate", workspace=workspace, samples=SCORED[self.done["calibrated"] % len(SCORED)])
+        self.over.wait(STUDY)
 
     def heal(self, caller: Caller, workspace: str) -> None:
         seen = caller.call("heal", workspace=workspace, recipe=RECIPE)
