@@ -186,6 +186,7 @@ class Desk:
         work: Callable[[Report], object],
         done: Callable[[object], None] = lambda result: None,
         shares: bool = False,
+        pauses: bool = False,
     ) -> jobs.Job:
         """Start the desk's one job; the one under way, if any, is cancelled. Raises LVLMError if that is a long one."""
 
@@ -204,7 +205,7 @@ class Desk:
             if self.busy:
                 self.job.cancel()
             self.notice = ""
-            self.job = job = jobs.Job(title, work, then, shares)
+            self.job = job = jobs.Job(title, work, then, shares, pauses)
             self.version += 1
             return job.start()
 
@@ -260,7 +261,7 @@ class Desk:
         def work(report: Report):
             return _calibrated(shared, samples, balanced, report)
 
-        return self.start(f"Calibrate on {samples} samples", work, done)
+        return self.start(f"Calibrate on {samples} samples", work, done, pauses=True)  # on a copy of the network
 
     def prune(self) -> jobs.Job | None:
         """Carry out the plan; None where that was done before."""

@@ -77,15 +77,15 @@ class Turns:
                 if self._holder is not None and self._holder.thread == mine:
                     self._pass_on()
 
-    def let_others(self, cancelled: threading.Event, kind: Kind = Kind.ORDINARY) -> None:
-        """Called by the holder before its next piece: whoever is as urgent goes first, though patient work keeps the
-        machine for a slice. Raises `Cancelled` as above; then it holds nothing."""
+    def let_others(self, cancelled: threading.Event, kind: Kind = Kind.ORDINARY, seconds: float = 0.0) -> None:
+        """Called by the holder before its next piece: whoever is as urgent goes first, once it has held the machine for
+        so many seconds. Raises `Cancelled` as above; then it holds nothing."""
         with self._lock:
             first = self._first()
             if first is None or self._rank(first)[0] > kind:
                 return
-            if kind is Kind.PATIENT and self._clock() - self._holder.since < SLICE:
-                return  # else each of many small events would cost a wait for everybody
+            if self._clock() - self._holder.since < seconds:
+                return
             self._pass_on()
             self._wait(cancelled, kind)
 
@@ -140,6 +140,7 @@ class Job:
     work: Callable[[Report], Any] = field(repr=False)
     then: Callable[[str], None] = field(default=lambda end: None, repr=False)
     shares: bool = False  # others may compute, and go first, whenever it reports: long work that changes no model
+    pauses: bool = False  # they may, too, but it waits no longer than they do: seconds of work that changes no model
     asks: bool = False  # a question: its first word goes before whatever else waits
     state: str = "waiting"  # waiting → running → done | failed | cancelled
     stage: str = ""  # what it is doing now
@@ -166,6 +167,10 @@ class Job:
         return (time.monotonic() - self.stage_began) * (1 - self.fraction) / self.fraction
 
     @property
+    def _kind(self) -> Kind:
+        return Kind.PATIENT if self.shares else Kind.QUESTION if self.asks else Kind.ORDINARY
+
+    @property
     def before(self) -> int:
         """How many others compute before this one may; 0 once it runs."""
         return TURNS.before(self.thread.ident) if self.thread and self.state == "waiting" else 0
@@ -184,8 +189,8 @@ class Job:
         """The `report=` callable handed to the library: notes progress, and raises `Cancelled` once asked to."""
         if self.wish_to_stop.is_set():
             raise Cancelled("Cancelled.")
-        if self.shares:
-            TURNS.let_others(self.wish_to_stop, Kind.PATIENT)
+        if self.shares or self.pauses:  # by slices: else each of many small events would cost a wait for everybody
+            TURNS.let_others(self.wish_to_stop, self._kind, SLICE)
         if isinstance(event, LossPoint):
             self.said_left = event.seconds_left if event.step else None
         if isinstance(event, Progress):
@@ -198,8 +203,7 @@ class Job:
         """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
         named shortly, so that no page waits for a job that died."""
         try:
-            kind = Kind.PATIENT if self.shares else Kind.QUESTION if self.asks else Kind.ORDINARY
-            with TURNS.turn(self.wish_to_stop, kind), enough_memory(self.title):
+            with TURNS.turn(self.wish_to_stop, self._kind), enough_memory(self.title):
                 self.state, self.stage_began = "running", time.monotonic()
                 self.result = self.work(self.report)
             end = "done"

@@ -265,6 +265,24 @@ def test_many_small_events_cost_one_wait_a_slice(clock):
     assert all(x.count(".") <= 5 for x in rounds)  # of 2 seconds each, until a patience of 8 is over
 
 
+def test_work_of_seconds_lets_questions_in_between_its_pieces(clock):
+    """Who calibrates holds nobody up for longer than a slice: questions that came meanwhile are answered before it goes
+    on, and nothing is begun again."""
+    order = []
+
+    def seconds(report):
+        for step in range(20):
+            clock.now += 1
+            if step == 2:
+                waiting([Job("New", lambda report: order.append("new"), asks=True)])
+            report(Progress("calibrate", step, 20))
+            order.append(step)
+
+    job = Job("Calibrate", seconds, pauses=True).start()
+    job.thread.join(20)
+    assert job.state == "done" and order == [0, 1, 2, "new", *range(3, 20)]
+
+
 def test_who_just_asked_goes_before_answers_that_grow(clock):
     """A new question is heard before the next pieces of others and before work, and those before patient work, until
     each has waited for as long as it lets others pass; who came first among the equally urgent goes first."""
