@@ -9,7 +9,7 @@ import torch
 
 from lvlm import BadPlan, BadSamples, Cancelled, Progress
 from lvlm.model import weights_digest
-from pruning import CalibrationSettings, Importance, Repair, calibrate, make_plan, prune
+from pruning import CalibrationSettings, Importance, Repair, calibrate, make_plan, prune, search
 from pruning.rounds import plan_in_rounds
 from pruning.search import Search, gone_by, search_plan
 from pruning.trials import Trials
@@ -91,6 +91,21 @@ def test_a_search_is_never_worse_than_the_published_way(model, scores):
         assert about["loss"] == trials.loss(gone_by(plan)) <= about["published_loss"]
         usual = trials.loss(gone_by(make_plan(scores, "widthwise", ratio)))
         assert about["published_loss"] == pytest.approx(usual, rel=0.1)  # to the neurons that meet the target
+
+
+def test_a_search_that_begins_badly_begins_with_the_published_way(model, scores, monkeypatch):
+    """Where what the layers' curves propose is worse than the same share of every layer, that is what it moves on from."""
+    trials, proposed = Trials(model, scores.importance["taylor"], tiny.samples()), []
+
+    def badly(hulls, whole, prices, target):
+        gone = np.zeros_like(whole)
+        gone[0] = whole[0] - 1
+        proposed.append(search._filled(gone, whole, prices, target))
+        return proposed[0]
+
+    monkeypatch.setattr(search, "_knapsack", badly)
+    about = search_plan(model, scores, tiny.samples(), 0.3, Search(0, layers=False), trials=trials).settings
+    assert about["loss"] == about["published_loss"] < trials.loss(proposed[0])
 
 
 def test_trials_leave_nothing_behind(model, scores):
