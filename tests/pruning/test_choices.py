@@ -94,7 +94,7 @@ def test_a_search_is_never_worse_than_the_published_way(model, scores):
 
 
 def test_a_search_that_begins_badly_begins_with_the_published_way(model, scores, monkeypatch):
-    """Where what the layers' curves propose is worse than the same share of every layer, that is what it moves on from."""
+    """Where what the curves propose is worse than the same share of every layer, that is what it moves on from."""
     trials, proposed = Trials(model, scores.importance["taylor"], tiny.samples()), []
 
     def badly(hulls, whole, prices, target):
