@@ -87,7 +87,7 @@ def test_figures_are_taken_away_and_a_link_brings_the_session_back(bundled, page
     assert Image.open(io.BytesIO(files["PNG"])).size[0] > 400
     assert b"<svg" in files["SVG"] and b"heads" in files["SVG"]  # with its finding as title
     table = pd.read_csv(io.BytesIO(files["CSV"])).dropna(subset=["importance"])
-    cards = page.inner_text("#cards")
+    cards = page.inner_text("#cards .cards")
 
     page.get_by_role("tab", name="Chat").click()
     page.locator("#gallery .gallery-item button").nth(2).click()
@@ -107,7 +107,7 @@ def test_figures_are_taken_away_and_a_link_brings_the_session_back(bundled, page
     assert other.input_value("#question textarea") == "Is it & why?" and "ratio" not in other.url
     other.get_by_role("tab", name="Prune").click()
     other.wait_for_selector("#prune >> text=/Prune 4[45]/")
-    assert other.inner_text("#cards") == cards and len(table) > 12
+    assert other.inner_text("#cards .cards") == cards and len(table) > 12
     other.goto(f"{bundled.url}?ratio=999")
     other.wait_for_selector("#shared >> text=/out of range/")
     other.wait_for_selector("#prune:enabled")

@@ -59,11 +59,11 @@ def test_the_tour_from_the_first_step_to_the_advice(bundled, page):  # noqa: F81
             page.click(f"#tour-next-{number}")
     page.fill("#tour-goal-memory input[type=number]", "70")
     page.uncheck("#tour-goal-int8 input")
-    page.wait_for_selector("#tour-advisor-found >> text=/layerwise \\d/")
+    page.wait_for_selector("#tour-advisor-found >> text=/competing, \\d/")
     said = found(page, "advisor")
     page.click("#tour-apply")
     page.get_by_role("tab", name="Prune").click()
-    page.wait_for_selector("#prune:has-text('layerwise')")
+    page.wait_for_selector("#prune:has-text('competing')")
     assert page.input_value("#ratio input[type=number]") + "%" in said
     page.reload()
     page.wait_for_selector("#prune:enabled")
