@@ -108,7 +108,7 @@ window.prunoscope = {
 
   // Somebody who comes back after a while may find that models were put away: the page looks again at once, and sees
   // them being brought back by what was just pressed, where its next look by the clock may be half a minute off.
-  const AWAY = 5_000, AFTER = 400;  // ms
+  const AWAY = 10_000, AFTER = 400;  // ms
   let last = Date.now();
   for (const doing of ["pointerdown", "keydown"])
     document.addEventListener(doing, () => {

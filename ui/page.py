@@ -101,6 +101,13 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             pace = gr.Timer(BUSY_SECONDS if awake else IDLE_SECONDS)
             return [pace, now, *job.draw(desk), *clock.draw(desk), *drawn]
 
+        def returned(key: str, drawn_before: list | None) -> list:
+            """Somebody is back: what was pressed may have sent for models that were put away. Where nothing is under
+            way, nothing is drawn: it might be drawn over what is being chosen."""
+            if key and desks.peek(key).awake:
+                return look(key, drawn_before)
+            return [gr.skip()] * (len(following) + len(outputs))
+
         question = next(x for x in app.blocks.values() if getattr(x, "elem_id", None) == "question")
 
         def arrive(key: str, asked: str, request: gr.Request) -> list:
@@ -125,9 +132,9 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             show_progress="hidden",
             api_visibility="private",
         ).then(follow, desk_key, talking, show_progress="hidden", api_visibility="private", concurrency_limit=None)
-        for due in (timer.tick, back.click):
+        for due, seeing in ((timer.tick, look), (back.click, returned)):
             due(
-                look,
+                seeing,
                 [desk_key, seen],
                 [*following, *outputs],
                 queue=False,
