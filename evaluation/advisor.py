@@ -201,11 +201,10 @@ def _pruned(
 ) -> Iterator[Evidence]:
     """What is known of a method at all ratios, healed as said: ours first, then the paper's, which knows neither other
     choices nor repair."""
-    if training == "none" and (choice, repair) != (PUBLISHED, False):
-        yield from _ours(model, "beyond", method, None, store, choice, repair)
-        return
     if (choice, repair) != (PUBLISHED, False):
-        yield from _ours(model, "competing", method, FEW if training == "few" else 1.0, store, choice, repair)
+        healed = {"none": ("beyond", None), "few": ("competing", FEW), "all": ("competing", 1.0)}
+        experiment, fraction = healed[training]
+        yield from _ours(model, experiment, method, fraction, store, choice, repair)
         return
     if training == "none":
         yield from _ours(model, "zero-shot", method, None, store)
