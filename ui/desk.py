@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from lvlm.errors import BadPlan, BadSamples, Cancelled, LVLMError
+from lvlm.errors import BadPlan, BadSamples, LVLMError
 from lvlm.events import Report
 from pruning import CalibrationSettings, calibrate
 from samples import load_samples
@@ -311,14 +311,8 @@ class Desk:
         exchange = Exchange.of(question, panes, how)
 
         def work(report: Report) -> None:
-            exchange.grow(panes, image, job.wish_to_stop, pause, **asdict(how))
-
-        def pause() -> None:
-            """Everybody's answers grow in turn."""
-            try:
-                jobs.TURNS.let_others(job.wish_to_stop)
-            except Cancelled:
-                pass  # stopped: what was said stays, and the streams end by themselves
+            stop = job.wish_to_stop
+            exchange.grow(panes, image, stop, lambda: jobs.TURNS.let_others(stop), **asdict(how))
 
         def then(end: str) -> None:
             if end != "done":

@@ -11,7 +11,7 @@ from lvlm import BadPlan, BadSamples, LVLMError, load, memory
 from lvlm.events import Progress
 from tests import tiny
 from tests.ui.conftest import wait
-from ui import making, workspace
+from ui import jobs, making, workspace
 from ui.talk import interleave
 
 
@@ -105,6 +105,34 @@ def test_stop_ends_generation_itself(desk):
     assert not [x for x in threading.enumerate() if "_speak" in x.name]
     for answer in desk.talk[0].answers.values():
         assert answer.text and answer.stats.stopped and answer.stats.new_tokens < 3000
+
+
+def test_an_answer_stopped_while_others_compute_lets_them(desk):
+    """Stop reaches an answer that waits for the machine: it ends with what it said, and who computes meanwhile keeps
+    the machine, whoever else waits for it."""
+    inside, go, held = threading.Event(), threading.Event(), []
+
+    def other(report):
+        held.append(jobs.TURNS._holder)
+        inside.set()
+        go.wait(20)
+        held.append(jobs.TURNS._holder)
+
+    job = desk.ask(tiny.picture(), "how many?", max_new_tokens=3000, temperature=0)
+    answer = desk.talk[0].answers["original"]
+    while not answer.text:
+        pass
+    computes = jobs.Job("Other", other).start()
+    assert inside.wait(20)
+    waits = jobs.Job("Another", lambda report: None).start()
+    while len(jobs.TURNS._line) < 2:
+        pass
+    desk.stop()
+    wait(job)
+    assert job.state == "done" and answer.text and answer.stats.stopped and computes.busy
+    go.set()
+    wait(computes), wait(waits)
+    assert held[0] is held[1] and held[0].thread == computes.thread.ident and not jobs.TURNS._line
 
 
 def test_a_refused_question_leaves_the_talk_as_it_was(desk):
