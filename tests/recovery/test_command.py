@@ -18,7 +18,7 @@ from recovery import PRESETS, BadRecipe, Recipe, advised, recipe_for, recover
 from recovery.recipe import removed
 from samples import load_samples
 from tests import tiny
-from tests.test_cli import answered, refused, run
+from tests.cli.commands import answered, refused, run
 from tests.test_layers import ROOT
 
 QUICK = ["fraction=1", "train=lora", "rank=4", "alpha=8", "dropout=0", "learning_rate=0.01", "steps=3", "batch=4"]
