@@ -37,4 +37,5 @@ class Caller:
                 elif field == "data" and kind in ("generating", "complete"):
                     yield json.loads(value)[0]
                 elif field == "data" and kind == "error":
-                    raise Refused((json.loads(value) or {}).get("error") or value)
+                    told = json.loads(value)
+                    raise Refused((told.get("error") if isinstance(told, dict) else told) or value)

@@ -46,6 +46,7 @@ class Session:
     caller: Caller
     workspace: str = ""
     first: list[float] = field(default_factory=list)  # seconds to the first word
+    whole: list[float] = field(default_factory=list)  # seconds to the last
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -79,6 +80,7 @@ class Session:
             if first is None and any(said):
                 first = time.monotonic() - began
         self.first.append(float("inf") if first is None else first)
+        self.whole.append(time.monotonic() - began)
         wanted = expected(self.method, self.ratio, str(example.image_path), example.question)
         if said != wanted:
             self.wrong.append(f"session {self.place}, {example.question!r}: {said} instead of {wanted}")
@@ -156,7 +158,7 @@ def row(name: str, sessions: list[Session]) -> str:
     wrong = sum(len(x.wrong) for x in sessions)
     p50, p95 = np.percentile(times, [50, 95])
     for session in sessions:
-        session.first = []
+        session.first, session.whole = [], []
     return f"| {name} | {len(sessions)} | {len(times)} | {p50:.2f} s | {p95:.2f} s | {times.max():.2f} s | {wrong} |"
 
 

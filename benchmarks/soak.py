@@ -121,18 +121,21 @@ def run(url: str, process: psutil.Process, sessions: list[Session], minutes: flo
 
 def told(sessions: list[Session], watch: Watch, others: Others, after: tuple[int, int]) -> str:
     """The figures as a table."""
-    times = np.array([x for session in sessions for x in session.first])
+    firsts, wholes = (np.array([x for y in sessions for x in getattr(y, name)]) for name in ("first", "whole"))
     wrong = sum(len(x.wrong) for x in sessions)
-    p50, p95 = np.percentile(times, [50, 95])
     first, last = watch.rows[0], watch.rows[-1]
     rows = [
         ("sessions chatting at once", f"{len(sessions)}, beside one that calibrates and one that heals"),
         ("minutes", f"{last[0]:.0f}"),
-        ("answers, each held against a serial run", f"{len(times)}"),
+        ("answers, each held against a serial run", f"{len(firsts):,}"),
         ("wrong or somebody else's", f"{wrong}"),
         ("errors", f"{len(others.errors)}"),
         ("calibrations, healings", f"{others.done['calibrated']}, {others.done['healed']}"),
-        ("first word, median and 95%", f"{p50:.2f} s, {p95:.2f} s"),
+        ("first word, median and 95%", "{:.2f} s, {:.2f} s".format(*np.percentile(firsts, [50, 95]))),
+        (
+            "whole answer, median, 95% and slowest",
+            "{:.1f} s, {:.1f} s, {:.1f} s".format(*np.percentile(wholes, [50, 95, 100])),
+        ),
         ("memory, minute by minute", ", ".join(f"{x[1]:.0f}" for x in watch.rows) + " MiB"),
         ("furthest from the first minute (bar: 5%)", f"{100 * watch.furthest():.1f}%"),
         ("threads at the beginning, the end, at rest", f"{first[2]}, {last[2]}, {after[0]}"),
@@ -168,11 +171,11 @@ def main() -> None:
             app = psutil.Process(process.pid)
             watch, others = run(url, app, sessions, given.minutes)
             table = told(sessions, watch, others, (app.num_threads(), app.num_fds()))
-            traces = log.read_text().count("Traceback")
+            traces = log.read_text().split("Traceback (most recent call last):\n")[1:]
         finally:
             process.terminate()
             process.wait(60)
-    print(table, f"stack traces in the log: {traces}", *others.errors[:10], sep="\n")
+    print(table, f"stack traces in the log: {len(traces)}", *traces[:3], *others.errors[:10], sep="\n")
     print(*(x for session in sessions for x in session.wrong[:3]), sep="\n")
     if not given.no_table:
         write_into(ROOT / "benchmarks" / "soak.md", "soak", table)

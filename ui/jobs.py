@@ -23,7 +23,7 @@ from ui.limits import MOST_IN_LINE
 log = logging.getLogger(__name__)
 PATIENCE = 1.0  # seconds for which patient work lets everybody pass; then it goes before those who came later
 SLICE = 0.4  # seconds that it then keeps the machine for, however many events it has meanwhile
-PAUSE = 10.0  # seconds for which all others let questions pass: a first word is what people wait for
+PAUSE = 2.0  # seconds for which all others let questions pass: a first word is what people wait for, then the rest
 LOOK = 0.1  # seconds between two looks at whether somebody who waits was cancelled, or waited long enough
 
 

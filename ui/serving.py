@@ -7,7 +7,6 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -106,16 +105,19 @@ def _clear(folder: Path, keep: set[str] = frozenset()) -> None:
 def _sweeping(app: gr.Blocks, folder: Path) -> Callable:
     @asynccontextmanager
     async def lifespan(server) -> AsyncIterator[None]:
-        async def every(seconds: float, work: Callable[[], None]) -> None:
+        async def clear() -> None:
             while True:
-                await asyncio.sleep(seconds)
-                await asyncio.to_thread(work)
+                await asyncio.sleep(limits.SWEEP_SECONDS)
+                await asyncio.to_thread(sweep, app, folder)
+
+        async def tidy() -> None:
+            while True:
+                await asyncio.sleep(limits.TRIM_SECONDS)
+                forget_delivered(app)  # here, in the server's own loop: nothing is posted meanwhile
+                await asyncio.to_thread(heap.trim)
 
         app.begin_lean()
-        tasks = [
-            asyncio.create_task(every(limits.SWEEP_SECONDS, partial(sweep, app, folder))),
-            asyncio.create_task(every(limits.TRIM_SECONDS, heap.trim)),
-        ]
+        tasks = [asyncio.create_task(clear()), asyncio.create_task(tidy())]
         try:
             yield
         finally:
@@ -123,6 +125,16 @@ def _sweeping(app: gr.Blocks, folder: Path) -> Callable:
                 task.cancel()
 
     return lifespan
+
+
+def forget_delivered(app: gr.Blocks) -> None:
+    """Remove the letter boxes of API calls and pages that were handed everything. Gradio keeps those of the last 2,000,
+    read or not: a call that takes as long as 2,000 others would lose its own, and end with an error."""
+    boxes, awaited = app._queue.pending_messages_per_session, app._queue.pending_event_ids_session
+    for name in [x for x, box in boxes.items() if not awaited.get(x) and box.empty()]:
+        del boxes[name]
+    for name in awaited.keys() - boxes.keys():
+        del awaited[name]
 
 
 def forgetting(app: gr.Blocks) -> Callable:

@@ -5,6 +5,7 @@ import gc
 import hashlib
 import http.client
 import io
+import json
 import os
 import re
 import signal
@@ -286,6 +287,30 @@ def test_a_page_that_closes_is_forgotten(served):
     connection.close()
     answer.close()
     until(lambda: "leaving" not in held, "the session ends")
+
+
+def test_a_call_outlasts_any_number_of_others(served):
+    """Who is answered for longer than as many calls as Gradio keeps in mind hears the whole answer, and of those that
+    were heard nothing stays; a result that nobody came for yet is still there."""
+    name = served.call("open_workspace", model="one")["workspace"]
+    queue = served.app._queue
+    boxes, awaited = queue.pending_messages_per_session, queue.pending_event_ids_session
+    boxes.clear(), awaited.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boxes, "max_size", 4)
+        long = served.begin("ask_models", workspace=name, question="how many apples?", max_new_tokens=300)
+        for _ in range(6):
+            assert served.call("list_models")
+            serving.forget_delivered(served.app)
+        unread = served.begin("list_models")
+        _, heard = served.send("GET", f"/gradio_api/call/ask_models/{long}")
+        serving.forget_delivered(served.app)
+        assert "event: complete" in heard and json.loads(heard.strip().rsplit("data: ", 1)[1])[0]["answers"][0]["ended"]
+        assert unread in boxes and long not in boxes and len(boxes) < 4
+        _, heard = served.send("GET", f"/gradio_api/call/list_models/{unread}")
+        assert "event: complete" in heard
+    serving.forget_delivered(served.app)
+    assert not boxes and not awaited
 
 
 def test_who_may_enter(tmp_path):
