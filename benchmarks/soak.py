@@ -5,7 +5,7 @@
 
 The app runs in a process of its own, as `make demo` starts it, and sessions are those of `benchmarks.sessions`: each
 cut its own way, with its own pictures, every answer held, letter by letter, against what the library said before,
-alone. Memory is what the process holds; "flat" compares every minute after the first with it.
+alone. Memory is what the process holds; "flat" compares every minute with the first.
 """
 
 import argparse
@@ -36,20 +36,31 @@ ROW = re.compile(r"^\|.*\| `make soak` \|$", re.MULTILINE)  # of the README's ta
 
 @dataclass
 class Watch:
-    """What the app's process holds, minute by minute."""
+    """What the app's process holds: looked at every second, of which a minute's median counts, since what freed memory
+    goes back to the system only every ten seconds."""
 
     process: psutil.Process
-    began: float = field(default_factory=time.monotonic)
-    rows: list[tuple[float, float, int, int]] = field(default_factory=list)  # minutes, MiB, threads, open files
+    before: tuple[float, int, int] = (0.0, 0, 0)  # MiB, threads, open files
+    minutes: list[tuple[float, int, int]] = field(default_factory=list)
+    most: float = 0.0  # MiB
 
-    def look(self) -> None:
-        minutes, held = (time.monotonic() - self.began) / 60, self.process.memory_info().rss / 2**20
-        self.rows.append((minutes, held, self.process.num_threads(), self.process.num_fds()))
+    def look(self) -> tuple[float, int, int]:
+        held = self.process.memory_info().rss / 2**20
+        self.most = max(self.most, held)
+        return held, self.process.num_threads(), self.process.num_fds()
+
+    def minute(self) -> None:
+        began, looks = time.monotonic(), []
+        while time.monotonic() - began < 60:
+            looks.append(self.look())
+            time.sleep(1)
+        self.minutes.append(tuple(round(float(np.median(x))) for x in zip(*looks, strict=True)))
+        print("minute {}: {} MiB, {} threads, {} open files".format(len(self.minutes), *self.minutes[-1]), flush=True)
 
     def furthest(self) -> float:
         """By which share of the first minute's memory any later minute differs."""
-        later = [held for minutes, held, *_ in self.rows if minutes > 0.9]
-        return max((abs(x / later[0] - 1) for x in later), default=0.0)
+        first = self.minutes[0][0]
+        return max(abs(held / first - 1) for held, *_ in self.minutes)
 
 
 @dataclass
@@ -104,13 +115,11 @@ def run(url: str, process: psutil.Process, sessions: list[Session], minutes: flo
             threading.Thread(target=others.until_over, args=(name, lambda w=work, c=caller, d=desk: w(c, d)))
         )
     watch = Watch(process)
-    watch.look()
+    watch.before = watch.look()
     for thread in threads:
         thread.start()
     for _ in range(max(1, round(minutes))):
-        time.sleep(60)
-        watch.look()
-        print("minute {:.0f}: {:.0f} MiB, {} threads, {} open files".format(*watch.rows[-1]), flush=True)
+        watch.minute()
     others.over.set()
     Caller(url).call("cancel", workspace=desks[1])  # what heals is in no hurry to end
     for thread in threads:
@@ -123,10 +132,10 @@ def told(sessions: list[Session], watch: Watch, others: Others, after: tuple[int
     """The figures as a table."""
     firsts, wholes = (np.array([x for y in sessions for x in getattr(y, name)]) for name in ("first", "whole"))
     wrong = sum(len(x.wrong) for x in sessions)
-    first, last = watch.rows[0], watch.rows[-1]
+    first, last = watch.before, watch.minutes[-1]
     rows = [
         ("sessions chatting at once", f"{len(sessions)}, beside one that calibrates and one that heals"),
-        ("minutes", f"{last[0]:.0f}"),
+        ("minutes", f"{len(watch.minutes)}"),
         ("answers, each held against a serial run", f"{len(firsts):,}"),
         ("wrong or somebody else's", f"{wrong}"),
         ("errors", f"{len(others.errors)}"),
@@ -136,10 +145,12 @@ def told(sessions: list[Session], watch: Watch, others: Others, after: tuple[int
             "whole answer, median, 95% and slowest",
             "{:.1f} s, {:.1f} s, {:.1f} s".format(*np.percentile(wholes, [50, 95, 100])),
         ),
-        ("memory, minute by minute", ", ".join(f"{x[1]:.0f}" for x in watch.rows) + " MiB"),
+        ("memory before", f"{first[0]:.0f} MiB"),
+        ("each minute's median", ", ".join(str(x) for x, *_ in watch.minutes) + " MiB"),
+        ("at most", f"{watch.most:.0f} MiB"),
         ("furthest from the first minute (bar: 5%)", f"{100 * watch.furthest():.1f}%"),
-        ("threads at the beginning, the end, at rest", f"{first[2]}, {last[2]}, {after[0]}"),
-        ("open files at the beginning, the end, at rest", f"{first[3]}, {last[3]}, {after[1]}"),
+        ("threads at the beginning, the end, at rest", f"{first[1]}, {last[1]}, {after[0]}"),
+        ("open files at the beginning, the end, at rest", f"{first[2]}, {last[2]}, {after[1]}"),
     ]
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
     return f"{table}\n\n{machine()}; {MODEL}; clients on the same machine."
@@ -149,7 +160,7 @@ def row(sessions: list[Session], watch: Watch, others: Others) -> str:
     """The README's line of it."""
     wrong, errors = sum(len(x.wrong) for x in sessions), len(others.errors)
     return (
-        f"| {len(sessions)} sessions chatting for {watch.rows[-1][0]:.0f} minutes beside calibration and healing "
+        f"| {len(sessions)} sessions chatting for {len(watch.minutes)} minutes beside calibration and healing "
         f"| {sum(len(x.first) for x in sessions):,} answers | {wrong or 'none'} wrong, {errors or 'no'} errors; memory "
         f"{100 * watch.furthest():.1f}% from the first minute's ([all figures](benchmarks/soak.md)) | `make soak` |"
     )

@@ -179,8 +179,10 @@ def _beyond(grid: Grid, seed: int) -> list[Cell]:
 def _repaired(grid: Grid, seed: int) -> list[Cell]:
     grid = replace(grid, per_task=min(grid.per_task, BEYOND_PER_TASK))
     whole, half = (grid.recipe("sft+l2", steps=x) for x in (grid.steps, grid.steps // 2))
-    trained = [(0, whole), (REPAIR_SAMPLES, whole), (REPAIR_SAMPLES, half)]
-    return [grid.cell("widthwise", x, recipe, seed, repair=repair) for x in grid.ratios for repair, recipe in trained]
+    ways = [{"choice": PUBLISHED}, {"choice": "global", "calibration": CHOICE_SAMPLES}]
+    trained = [({"choice": PUBLISHED}, whole)]
+    trained += [(way | {"repair": REPAIR_SAMPLES}, recipe) for way in ways for recipe in (whole, half)]
+    return [grid.cell("widthwise", x, recipe, seed, **way) for x in grid.ratios for way, recipe in trained]
 
 
 EXPERIMENTS = {
@@ -207,8 +209,8 @@ EXPERIMENTS = {
                    ("fraction", "ratio"), trains=True),
         Experiment("beyond", "Beyond the paper: better choices, and repair without training", "not in the paper",
                    _beyond, ("method", "chosen", "repair", "ratio")),
-        Experiment("repaired", "Healing on top of repair", "not in the paper", _repaired,
-                   ("repair", "planned", "ratio"), trains=True),
+        Experiment("repaired", "Healing on top of better choices and repair", "not in the paper", _repaired,
+                   ("chosen", "repair", "planned", "ratio"), trains=True),
     )
 }  # fmt: skip
 BESIDES = ("healing", "competing", "beyond", "repaired")  # not the paper's, and long

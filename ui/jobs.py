@@ -81,8 +81,7 @@ class Turns:
         """Called by the holder before its next piece: whoever is as urgent goes first, once it has held the machine for
         so many seconds. Raises `Cancelled` as above; then it holds nothing, and may compute no more."""
         with self._lock:
-            if self._holder is None or self._holder.thread != threading.get_ident():
-                raise RuntimeError("Only who holds the machine can let others go first.")
+            assert self._holder is not None and self._holder.thread == threading.get_ident(), "it is not held"
             first = self._first()
             if first is None or self._rank(first)[0] > kind:
                 return

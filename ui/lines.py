@@ -159,7 +159,9 @@ def _trained(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]]:
         if not about["repair"]:
             return say("as published, {n} updates", n=n), (plain, "solid", "circle")
         look = ("dot", "diamond") if 2 * n <= STEPS else ("dash", "square")
-        return say("on top of repair, {n} updates", n=n), (healed, *look)
+        if about["chosen"] == PUBLISHED:
+            return say("on top of repair, {n} updates", n=n), (healed, look[0], f"{look[1]}-open")
+        return say("better choice and repair, {n} updates", n=n), (healed, *look)
     if about["fraction"] == 0:
         return say("before training"), (plain, "dot", "circle-open")
     if about["fraction"] == 1:
