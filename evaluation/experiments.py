@@ -203,7 +203,7 @@ EXPERIMENTS = {
                    trains=True),
         Experiment("int8", "Eight bits on top of pruning", "Table 7", _int8, ("int8", "ratio"), trains=True),
         Experiment("answers", "What they say, ratio by ratio", "Table 6", _answers, ("method", "ratio"), trains=True),
-        Experiment("healing", "How far longer training heals", "the bars of docs/recovery.md", _healing,
+        Experiment("healing", "How far longer training heals", "not in the paper", _healing,
                    ("method", "fraction", "ratio"), trains=True),
         Experiment("competing", "How far longer training heals a better choice", "not in the paper", _competing,
                    ("fraction", "ratio"), trains=True),
