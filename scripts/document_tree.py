@@ -15,7 +15,7 @@ FOLDERS = {
     "recovery": "healing",
     "evaluation": "what pruning costs, on held-out questions",
     "ui": "the app's page, one file a tab",
-    "scripts": "one-off builders: the bundled model, its sprites, this tree",
+    "scripts": "one-off builders: the bundled models, their sprites and examples, locks, and pages like this tree",
     "benchmarks": "speed, memory and scores, with their results",
 }
 START, END = "<!-- tree -->\n", "<!-- /tree -->"
@@ -23,7 +23,7 @@ START, END = "<!-- tree -->\n", "<!-- /tree -->"
 
 def first_sentence(path: Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    sentence = re.split(r"(?<=[.;])\s|\n\n", text, maxsplit=1)[0]
+    sentence = re.split(r"(?<=[.;])(?<!Eq\.)\s|\n\n", text, maxsplit=1)[0]
     return " ".join(sentence.split()).rstrip(".:;")
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from benchmarks.soak import ROW
-from scripts.document_tree import with_tree
+from scripts.document_tree import first_sentence, with_tree
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -13,6 +13,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_tree_is_current():
     """`python -m scripts.document_tree` would change nothing."""
     assert with_tree(README) == README
+
+
+def test_the_tree_quotes_whole_sentences():
+    """The number of an equation ends none."""
+    said = (
+        "Which weights must go together (Eq. 3): one head or neuron as stripes of rows and columns through its layer's"
+    )
+    assert first_sentence(ROOT / "pruning/dependencies.py") == f"{said} matrices"
 
 
 def test_links_lead_somewhere():
