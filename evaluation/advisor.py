@@ -140,6 +140,14 @@ def known(plan: Plan, training: str, store: Store, repair: bool = False) -> tupl
     return next(((x.at(ratio), x) for x in reaching if np.isfinite(x.at(ratio))), None)
 
 
+def usual(way: Way, among: list[Way]) -> Way | None:
+    """The published way in the place of a better choice or a repair, where it is expected to keep something known;
+    None where `way` is it already."""
+    wanted = (way.method, way.int8, PUBLISHED, False)
+    found = next((x for x in among if (x.method, x.int8, x.choice, x.repair) == wanted), None)
+    return None if found is None or found is way or not np.isfinite(found.kept) else found
+
+
 def smallest(scores: Scores, int8: bool) -> float:
     """The least share of the memory that can be reached, 0…1."""
     plans = [_plan(scores, method, round(100 * MOST_RATIO)) for method in METHODS]

@@ -114,6 +114,11 @@ def _views(logs: torch.Tensor, tokens: Sequence[int], tokenizer, count: int) -> 
     ]
 
 
+def unchanged(reference: Sequence[str], other: Sequence[str]) -> int:
+    """How many answers are the same, word for word, to the same questions."""
+    return sum(a == b for a, b in zip(reference, other, strict=True))
+
+
 def pieces(tokenizer, tokens: Sequence[int]) -> list[str]:
     """What each token adds to the text, marks left out; the bytes of one character stand at its last token."""
     found, sent = [], ""

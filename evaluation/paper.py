@@ -90,6 +90,14 @@ def line(model: str, method: str = "", table: int = 2) -> Line:
     return Line(*points, tuple(rows["method"]), tuple(rows["suspect"]))
 
 
+def kept(model: str, method: str, ratio: float, table: int = 2) -> float | None:
+    """What a method keeps at a ratio, in % of dense: Table 2 without recovery, Table 5 with it; None where that is not
+    printed."""
+    rows = _tables().query("table == @table and model == @model and method != 'dense'")
+    rows = rows[rows["method"].str.startswith(method) & ((rows["ratio"] - ratio).abs() < 0.005)]
+    return float(rows["retention"].iloc[0]) if len(rows) else None
+
+
 def retained(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Retention of groups of benchmarks (BY_FORMAT, BY_DEMAND), for every row of `tables()`: the paper's Fig. 2.
 

@@ -71,6 +71,26 @@ def _rank(values: np.ndarray, value: float) -> int:
 
 
 @dataclass(frozen=True)
+class Removed:
+    """Heads (key/value groups) and neurons that a plan removes, of all that there are."""
+
+    heads: int
+    all_heads: int
+    neurons: int
+    all_neurons: int
+
+    @property
+    def share_of_neurons(self) -> float:
+        return self.neurons / self.all_neurons
+
+
+def removed(plan: Plan) -> Removed:
+    """How many of the model's heads and neurons go; those of removed layers count too."""
+    heads, neurons = (sum(x) for x in zip(*plan.dense_shape, strict=True))
+    return Removed(heads - sum(map(len, plan.heads)), heads, neurons - sum(map(len, plan.neurons)), neurons)
+
+
+@dataclass(frozen=True)
 class Overlap:
     """Parameters that both plans remove, that only the first does, and only the second."""
 

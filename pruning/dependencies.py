@@ -36,6 +36,11 @@ class Group:
     parameters: int
     of: int  # parameters of the whole layer
 
+    @property
+    def share(self) -> float:
+        """Of the layer's parameters, 0…1."""
+        return self.parameters / self.of
+
 
 def group(anatomy: Anatomy, layer: int, kind: str, unit: int) -> Group:
     """The dependency group of one unit. Raises BadPlan for a unit that the model has not."""

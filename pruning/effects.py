@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lvlm import LVLM, BadSamples
+from lvlm import LVLM, BadPlan, BadSamples
 from lvlm.encoding import IGNORED
 from lvlm.head import head_of
 from lvlm.reshaped import shared_copy
@@ -35,11 +37,40 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Place:
+    """One unit's effect among those of its layer. Ranks count from 1, the largest first: by what Taylor says, and by
+    what really happens."""
+
+    effect: Effect
+    by_estimate: int
+    by_change: int
+    of: int
+
+
+@dataclass(frozen=True)
 class Effects:
     """loss: mean cross-entropy on the answer's tokens with everything in place."""
 
     loss: float
     effects: tuple[Effect, ...]
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's, of the published importance and the size of the real change; NaN for fewer than two units."""
+        sizes = pd.DataFrame([(x.published, abs(x.real)) for x in self.effects], columns=["estimate", "change"])
+        return float(sizes.corr("spearman").loc["estimate", "change"])
+
+    def place(self, layer: int, unit: int, signed: bool = False) -> Place:
+        """A unit among the known ones of its layer, by sizes (the published importance, |real|) or `signed` (predicted,
+        real: first comes what raises the loss most). Raises BadPlan for one that was not switched off."""
+        here = [x for x in self.effects if x.group.layer == layer]
+        one = next((x for x in here if x.group.unit == unit), None)
+        if one is None:
+            raise BadPlan(f"Number {unit} of layer {layer} was not switched off: choose one of those that were.")
+        ranks = []
+        for value in (lambda x: x.predicted if signed else x.published, lambda x: x.real if signed else abs(x.real)):
+            ranks.append(1 + int(np.sum([value(x) > value(one) for x in here])))
+        return Place(one, *ranks, len(here))
 
 
 def effects(model: LVLM, sample, groups: Sequence[Group]) -> Effects:

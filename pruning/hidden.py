@@ -31,6 +31,26 @@ class Trace:
         before, after = self.states[:-1], self.states[1:]
         return (1 - F.cosine_similarity(before, after, dim=-1)).numpy()
 
+    @property
+    def block_influence(self) -> np.ndarray:
+        """(L,): of this one sample, Eq. 2."""
+        return self.influence.mean(1)
+
+    @property
+    def words(self) -> np.ndarray:
+        """(L, T − image tokens): `influence` on the words alone."""
+        return self.influence[:, ~self.image]
+
+    @property
+    def picture(self) -> np.ndarray | None:
+        """(L,): the mean of `influence` over the image tokens; None without an image."""
+        return self.influence[:, self.image].mean(1) if self.image.any() else None
+
+    def rank(self, layer: int) -> int:
+        """A layer's place by block influence, from 1, the most influential."""
+        found = self.block_influence
+        return 1 + int(np.sum(found > found[layer]))
+
 
 @torch.no_grad()
 def trace(model: LVLM, sample) -> Trace:
@@ -67,6 +87,11 @@ class Gap:
     cosine: np.ndarray  # of the two hidden states
     norm: np.ndarray  # length over the original's length
 
+    @property
+    def behind(self) -> int:
+        """Where the first gap is felt: the first layer that stays behind it, or L, the end."""
+        return next(i for i in range(min(self.removed) + 1, len(self.cosine)) if i not in self.removed)
+
 
 def gap(model: LVLM, sample, removed: Collection[int]) -> Gap:
     """How far the hidden states are from the original's once these layers are gone. Raises BadPlan for none left."""
@@ -91,6 +116,11 @@ class Activity:
     tokens: tuple[str, ...]
     image: np.ndarray  # (T,) bool
     written: np.ndarray
+
+    @property
+    def loudest(self) -> int:
+        """The token at which it adds most."""
+        return int(np.argmax(self.written))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.advisor import Evidence, Goal, Point, int8_bytes, known, papers_model, smallest, ways
+from evaluation.advisor import Evidence, Goal, Point, Way, int8_bytes, known, papers_model, smallest, usual, ways
 from evaluation.store import SHIPPED, Store
 from lvlm import BadPlan
 from pruning import make_plan, prune, quantize
@@ -128,3 +128,16 @@ def test_what_8_bits_cost_is_ours_where_it_was_measured(nothing):
     ours, papers = _int8("pocket-llava", Store(SHIPPED)), _int8("tiny-llama", nothing)
     assert (ours.source, papers.where) == ("ours", "Table 7") and ours.int8 and papers.int8
     assert abs(ours.at(0.0) - 100) < 1 and papers.at(0.0) == pytest.approx(100 * 52.5 / 53.7)
+
+
+def test_the_usual_way_stands_beside_a_better_one():
+    """The published way of the same method and bits, where it is known what that keeps; itself has none beside it."""
+
+    def way(kept, **more):
+        return Way("widthwise", 0.3, False, None, None, 0.7, kept, True, (), **more)
+
+    better, published = way(95.0, choice="global"), way(90.0)
+    assert usual(better, [better, published]) is published
+    assert usual(way(96.0, repair=True), [better, published]) is published
+    assert usual(published, [better, published]) is None
+    assert usual(better, [better, way(float("nan"))]) is None and usual(better, [better]) is None

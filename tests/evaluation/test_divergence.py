@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from evaluation.divergence import diverge, pieces, word
+from evaluation.divergence import diverge, pieces, unchanged, word
 from lvlm import LVLMError
 from lvlm.chat import encode_prompt
 from pruning import make_plan, prune, quantize
@@ -101,3 +101,10 @@ def test_models_of_other_vocabularies_are_refused(model):
     other.network.resize_token_embeddings(264)
     with pytest.raises(LVLMError, match="260 tokens and tiny-llama 264"):
         diverge(model, other, None, "what?", [5])
+
+
+def test_answers_are_unchanged_or_not():
+    """Equal answers count, word for word; lists of different lengths were not asked the same."""
+    assert unchanged(["two", "yes", "red"], ["two", "Yes", "red"]) == 2
+    with pytest.raises(ValueError):
+        unchanged(["two"], [])

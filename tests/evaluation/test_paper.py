@@ -13,6 +13,7 @@ from evaluation.paper import (
     TABLE_4,
     TABLE_7,
     average,
+    kept,
     line,
     retained,
     tables,
@@ -196,3 +197,12 @@ def test_every_contradiction_has_its_own_place_and_two_sides():
     assert {(x.model, x.ratio) for x in TABLE_3} == {(LLAVA, 0.3)}
     wide, deep = TABLE_3
     assert wide.teraflops < deep.teraflops and wide.milliseconds > deep.milliseconds
+
+
+def test_what_is_kept_at_a_ratio_is_the_lines_point():
+    """A single figure is the curve's at that ratio, with and without recovery; what is not printed is None."""
+    found = line(LLAVA, "widthwise")
+    assert [kept(LLAVA, "widthwise", x) for x in found.ratios[1:]] == found.retention[1:].tolist()
+    assert kept(LLAVA, "layerwise", 0.3, 5) == line(LLAVA, table=5).retention[2]
+    assert kept(LLAVA, "widthwise", 0.3, 5) is None  # Table 5 prints the best method alone
+    assert kept(LLAVA, "widthwise", 0.37) is None and kept(LLAVA, "widthwise", 0.0) is None

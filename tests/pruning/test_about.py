@@ -5,7 +5,7 @@ import pytest
 
 from lvlm import BadPlan
 from pruning import Unit, make_plan, prune
-from pruning.about import facts, overlap, split
+from pruning.about import facts, overlap, removed, split
 from tests import tiny
 
 FAMILIES = ["llama", "llama-gqa", "phi", "phi3"]
@@ -92,3 +92,17 @@ def test_a_split_adds_up_to_the_layers():
     assert attention.second.sum() + mlp.second.sum() == found.second  # it removes no whole layer, and so no norm
     alone = split(a)[0]
     assert not alone.both.any() and not alone.second.any() and alone.first[list(a.removed_layers)].all()
+
+
+@pytest.mark.parametrize("method", ["layerwise", "widthwise"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_units_that_go_are_those_that_the_pruned_model_lacks(family, method):
+    """Heads and neurons removed are the whole model's less the cut one's."""
+    model = tiny.model(family)
+    plan = make_plan(tiny.scores(model), method=method, ratio=0.4, protect_first=0, protect_last=0)
+    found, left = removed(plan), prune(model, plan).anatomy.layers
+    layers = model.anatomy.layers
+    assert (found.all_heads, found.all_neurons) == (sum(x.groups for x in layers), sum(x.neurons for x in layers))
+    assert found.heads == found.all_heads - sum(x.groups for x in left) > 0
+    assert found.neurons == found.all_neurons - sum(x.neurons for x in left) > 0
+    assert found.share_of_neurons == found.neurons / found.all_neurons

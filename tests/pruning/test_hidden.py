@@ -7,8 +7,8 @@ import torch
 from lvlm import BadPlan
 from lvlm.model import weights_digest
 from pruning import calibrate, make_plan, prune
-from pruning.dependencies import group
-from pruning.effects import effects
+from pruning.dependencies import Group, group
+from pruning.effects import Effect, Effects, effects
 from pruning.hidden import activity, gap, trace
 from samples import Sample, Turn
 from tests import tiny
@@ -156,3 +156,40 @@ def test_looking_leaves_the_model_as_it_was():
     assert all(x.grad is None for x in model.network.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.network.modules())
     assert prune(model, make_plan(tiny.scores(model), ratio=0.2))  # and it can still be cut
+
+
+def test_means_and_places_are_read_off_what_was_found():
+    """A sample's block influence is the mean over its tokens; ranks count from the most influential layer; image and
+    words share the tokens out; a gap is felt at the first layer that stays behind it."""
+    model = tiny.model()
+    found = trace(model, asked())
+    assert np.allclose(found.block_influence, found.influence.mean(1))
+    assert [found.rank(int(i)) for i in np.argsort(-found.block_influence)] == [1, 2, 3, 4]
+    count = found.image.sum()
+    both = (found.picture * count + found.words.sum(1)) / len(found.tokens)
+    assert np.allclose(both, found.block_influence) and trace(model, asked(image=False)).picture is None
+    assert gap(model, asked(), [1, 2]).behind == 3 and gap(model, asked(), [3]).behind == 4
+    heard = activity(model, asked(), 1, "neurons", 3)
+    assert heard.written[heard.loudest] == heard.written.max()
+    one = group(model.anatomy, 1, "heads", 0)
+    assert one.share == pytest.approx(one.parameters / model.anatomy.layers[1].parameters)
+
+
+def test_a_heads_place_is_among_its_layers_by_either_number():
+    """Ranks count from the largest, by sizes or by signed values; other layers' heads do not matter; the correlation is
+    that of ranks."""
+
+    def effect(layer, unit, published, predicted, real):
+        return Effect(Group(layer, "heads", unit, (), 0, 1), published, predicted, real)
+
+    found = Effects(1.0, (effect(0, 0, 9.0, 9.0, 9.0), effect(1, 0, 3.0, 0.5, -0.4), effect(1, 1, 2.0, -0.1, 0.3),
+                          effect(1, 2, 1.0, 0.9, 0.1)))  # fmt: skip
+    place = found.place(1, 0)
+    assert (place.by_estimate, place.by_change, place.of, place.effect) == (1, 1, 3, found.effects[1])
+    place = found.place(1, 0, signed=True)
+    assert (place.by_estimate, place.by_change) == (2, 3)  # without it the loss falls
+    assert found.rank_correlation == pytest.approx(1.0)
+    with pytest.raises(BadPlan):
+        found.place(1, 7)
+    with pytest.raises(BadPlan):
+        found.place(2, 0)
