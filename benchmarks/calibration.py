@@ -1,7 +1,7 @@
 """Time and memory of Taylor calibration: ours, plain full gradients, and Torch-Pruning, on one random decoder.
 
-    python -m benchmarks.calibration                  # 1.1 B parameters in bf16, LLaVA-1.5's proportions; 15 minutes
-    python -m benchmarks.calibration --hidden 512 --layers 4 --rounds 1
+    python -m benchmarks.calibration                  # 1.04 B parameters in bf16, LLaVA-1.5's proportions; 15 minutes
+    python -m benchmarks.calibration --hidden 512 --layers 4 --rounds 1 --no-table
 
 The plain way is what pruning scripts do: a backward pass that keeps every weight's gradient and all logits, then Σ|w·g|
 by unit. Torch-Pruning (pip install torch-pruning==1.6.1) does the same through its dependency graph, whose tracing is
@@ -153,8 +153,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", choices=WAYS, help="run this one here, and print JSON")
+    parser.add_argument("--no-table", action="store_true", help="print only")
     given = vars(parser.parse_args())
-    rounds, way = given.pop("rounds"), given.pop("way")
+    rounds, way, print_only = (given.pop(x) for x in ("rounds", "way", "no_table"))
     if way:
         print(json.dumps(one(way, **given)))
         return
@@ -169,8 +170,9 @@ def main() -> None:
         f"{count / 1e9:.2f} B parameters, {given['dtype']}, {given['samples']} samples of {given['tokens']} tokens, "
         f"medians of {rounds} round{'' if rounds == 1 else 's'}; {machine()}."
     )
-    write_into(README, "calibration", f"{table(runs)}\n\n{about}")
     print(table(runs), about, sep="\n\n")
+    if not print_only:
+        write_into(README, "calibration", f"{table(runs)}\n\n{about}")
 
 
 if __name__ == "__main__":

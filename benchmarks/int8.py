@@ -1,7 +1,7 @@
 """Bytes of weights in 16 and in 8 bits, of the paper's models dense and pruned layerwise: its Table 7.
 
     python -m benchmarks.int8                  # counted from the exact shapes; seconds
-    python -m benchmarks.int8 --measure        # and LLaVA-shaped random weights really quantized, 1.1 B; a minute
+    python -m benchmarks.int8 --measure        # and LLaVA-shaped random weights really quantized, 1.04 B; a minute
 
 Counted: decoder linears take one byte a weight and a four-byte scale a row; everything else keeps two bytes. The
 measured row is a random network of LLaVA's proportions: its weights' bytes, and resident memory, before and after.

@@ -5,7 +5,7 @@
 
 The app runs in a process of its own, as `make demo` starts it, and sessions are those of `benchmarks.sessions`: each
 cut its own way, with its own pictures, every answer held, letter by letter, against what the library said before,
-alone. Memory is what the process holds; "flat" compares every minute with the first.
+alone. Memory is each minute's median of what the process holds; the bar is 5% from the first minute's.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """How long it takes to make a plan and to apply it, against copying the bytes that the plan keeps.
 
-    python -m benchmarks.surgery          # a 1.0 B bf16 decoder for cutting, LLaVA-1.5-7B's shapes for planning
+    python -m benchmarks.surgery          # a 1.04 B bf16 decoder for cutting, LLaVA-1.5-7B's shapes for planning
+    python -m benchmarks.surgery --hidden 1024 --no-table
 
 Medians of runs that take turns, each into fresh memory, as a model that is there to stay gets it. Copying: one clone of
 every kept tensor that the cut made anew (tensors that lose nothing are shared, so layerwise pruning copies nothing). The
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--layers", type=int, default=18)
+    parser.add_argument("--no-table", action="store_true", help="print only")
     given = parser.parse_args()
     network = random_decoder(given.hidden, given.layers, torch.bfloat16)
     count = sum(x.numel() for x in network.parameters())
@@ -97,8 +99,9 @@ def main() -> None:
     )
     plans = "\n".join(["| plan for LLaVA-1.5-7B's shapes | time |", "|---|---|", *planning()])
     about = f"{count / 1e9:.2f} B parameters, bf16 (its digest, once a model: {digest:.1f} s); {machine()}."
-    write_into(README, "surgery", f"{cuts}\n\n{about}\n\n{plans}")
     print(cuts, about, plans, sep="\n\n")
+    if not given.no_table:
+        write_into(README, "surgery", f"{cuts}\n\n{about}\n\n{plans}")
 
 
 if __name__ == "__main__":
