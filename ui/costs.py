@@ -9,7 +9,7 @@ import pandas as pd
 from evaluation import paper
 from evaluation.choices import PUBLISHED
 from evaluation.experiments import BARS, EXPERIMENTS
-from evaluation.findings import FAILS, FINDINGS, HOLDS, OPEN, PARTLY
+from evaluation.findings import FAILS, FINDINGS, HOLDS, OPEN, PARTLY, Finding
 from evaluation.suites import NINE
 from ui import words
 from ui.texts import minus, retell, say
@@ -226,21 +226,24 @@ def shown(experiment: str, table: pd.DataFrame) -> pd.DataFrame:
     return found.rename(columns={x: say(NAMES.get(x, x)) for x in found})
 
 
+def claims(experiment: str, table: pd.DataFrame) -> list[tuple[Finding, str, str]]:
+    """(finding of the paper, verdict, evidence) of those that this experiment alone can tell."""
+    return [(x, *x.of({experiment: table})) for x in FINDINGS if x.needs == (experiment,)]
+
+
 def judged(experiment: str, table: pd.DataFrame) -> str:
     """What the paper found that this experiment can tell, and whether it holds here; empty where it claims nothing."""
     rows = []
-    for claim in FINDINGS:
-        if claim.needs == (experiment,):
-            verdict, evidence = claim.of({experiment: table})
-            against = say("Contradicted by the paper's own numbers: {but}", but=retell(claim.against))
-            against = against if claim.against else ""
-            rows.append(
-                f'<li><i class="verdict" title="{say(verdict)}">{MARKS[verdict]}</i>'
-                f"<div><b>{words.escape(retell(claim.claim))}</b> "
-                f"<small>{words.escape(retell(claim.where))}</small><p><em>{words.capital(say(verdict))}</em>: "
-                f"{words.escape(minus(retell(evidence)))}"
-                f"{f'<br>{words.escape(against)}' if against else ''}</p></div></li>"
-            )
+    for claim, verdict, evidence in claims(experiment, table):
+        against = say("Contradicted by the paper's own numbers: {but}", but=retell(claim.against))
+        against = against if claim.against else ""
+        rows.append(
+            f'<li><i class="verdict" title="{say(verdict)}">{MARKS[verdict]}</i>'
+            f"<div><b>{words.escape(retell(claim.claim))}</b> "
+            f"<small>{words.escape(retell(claim.where))}</small><p><em>{words.capital(say(verdict))}</em>: "
+            f"{words.escape(minus(retell(evidence)))}"
+            f"{f'<br>{words.escape(against)}' if against else ''}</p></div></li>"
+        )
     if not rows:
         return ""
     head = words.heading(say("Does what the paper found hold here?"), say("Judged by the measurements above alone."))

@@ -1,4 +1,4 @@
-"""Tables and other texts as files to download."""
+"""Tables, other texts and pictures as files to download."""
 
 import hashlib
 import time
@@ -12,12 +12,13 @@ from ui.limits import KEPT_SECONDS
 TEXTS = "texts"  # where they lie in this process's own folder
 
 
-def written(text: str, name: str) -> str:
-    """The path of a file with this text; the same text is written once. Raises NotWritten."""
-    file = home() / TEXTS / hashlib.sha256(text.encode()).hexdigest()[:16] / name
+def written(content: str | bytes, name: str) -> str:
+    """The path of a file with this in it; the same is written once. Raises NotWritten."""
+    data = content.encode() if isinstance(content, str) else content
+    file = home() / TEXTS / hashlib.sha256(data).hexdigest()[:16] / name
     if not file.exists():
         with whole(file, "The file") as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(data)
     return str(file)
 
 

@@ -5,8 +5,6 @@ draw themselves; here is what changes which of them.
 
 import gradio as gr
 
-from evaluation.experiments import EXPERIMENTS
-from lvlm.errors import LVLMError
 from ui import measuring
 from ui.browser import Browser, draw_one
 from ui.files import age
@@ -36,11 +34,7 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab) -> Part:
 
     def choose_experiment(desk: Desk, name: str, suite: str, per_task: float, seeds: float) -> None:
         """Which of the paper's experiments is shown, on which suite, with how many questions a task and seeds."""
-        if name not in EXPERIMENTS:
-            raise LVLMError(f'There is no experiment called "{name}": choose {", ".join(EXPERIMENTS)}.')
-        desk.measuring.asked.set(suite, per_task)
-        desk.measuring.experiment = name
-        desk.measuring.seeds = max(1, min(len(measuring.SEEDS), int(seeds or 1)))
+        measuring.choose(desk, name, suite, per_task, seeds)
 
     def lay_under(desk: Desk, model: str) -> None:
         """Lay the lines of one of the paper's models under ours; an empty name takes them away."""

@@ -156,6 +156,15 @@ def grid(desk) -> Grid:
     return Grid(desk.shared.name, asked.suite, seeds, per_task=asked.per_task)
 
 
+def choose(desk, name: str, suite: str, per_task: object, seeds: float | None) -> None:
+    """Which experiment it is about, on which suite, with how many questions a task and seeds. Raises LVLMError."""
+    if name not in EXPERIMENTS:
+        raise LVLMError(f'There is no experiment called "{name}": choose {", ".join(EXPERIMENTS)}.')
+    desk.measuring.asked.set(suite, per_task)
+    desk.measuring.experiment = name
+    desk.measuring.seeds = max(1, min(len(SEEDS), int(seeds or 1)))
+
+
 def found(desk) -> Found:
     """Of the experiment at hand; no model runs."""
     one, here, kept = EXPERIMENTS[desk.measuring.experiment], grid(desk), store()
