@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 
 from evaluation.suites import PER_TASK, suite_of
@@ -51,6 +52,21 @@ class Report:
     model: str
     seed: int
     records: tuple[Record, ...]
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """(N,) bool."""
+        return np.array([x.right for x in self.records])
+
+    @cached_property
+    def tasks(self) -> np.ndarray:
+        """(N,) names."""
+        return np.array([x.task for x in self.records])
+
+    @cached_property
+    def formats(self) -> np.ndarray:
+        """(N,) names."""
+        return np.array([x.format for x in self.records])
 
     @cached_property
     def scores(self) -> dict[str, float]:

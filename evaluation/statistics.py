@@ -37,6 +37,11 @@ class Paired:
     high: float
     p: float  # of a difference this large, either way, if it made no odds which model had answered
 
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the difference is significant at LEVEL."""
+        return self.p < 1 - LEVEL
+
 
 def paired(
     right: np.ndarray, dense_right: np.ndarray, tasks: np.ndarray, seed: int = 0, rounds: int = ROUNDS

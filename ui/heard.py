@@ -4,20 +4,16 @@ records to leaf through. Plain data in, tables and small HTML fragments out; not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from evaluation import statistics
-from evaluation.scoring import FORMATS, Record, Report
+from evaluation import groups, statistics
+from evaluation.scoring import Record, Report
 from evaluation.statistics import Retention
-from evaluation.suites import suite_of
 from ui import words
 from ui.texts import minus, retell, say
 
-AVERAGE = "AVG"
 FILTERS = {
     "all": "Every question",
     "lost": "Original right, other wrong",
@@ -36,98 +32,63 @@ class Heard:
     title: str
     report: Report
 
-    @cached_property
-    def right(self) -> np.ndarray:
-        """(N,) bool."""
-        return np.array([x.right for x in self.report.records])
-
-    @cached_property
-    def tasks(self) -> np.ndarray:
-        """(N,) names."""
-        return np.array([x.task for x in self.report.records])
-
-    @cached_property
-    def formats(self) -> np.ndarray:
-        """(N,) names."""
-        return np.array([x.format for x in self.report.records])
-
 
 def rows(heard: Sequence[Heard]) -> pd.DataFrame:
     """A row a variant and task, the average's first: task, kind, title, score (0…100), right, asked."""
-    found = []
-    for task in (AVERAGE, *heard[0].report.scores):
-        for x in heard:
-            mine = x.tasks == task
-            score = x.report.average if task == AVERAGE else x.report.scores[task]
-            found.append((task, x.kind, x.title, 100 * score, int(x.right[mine].sum()), int(mine.sum())))
+    counts = [groups.counts(x.report) for x in heard]
+    found = [(task, x.kind, x.title, *mine[task]) for task in counts[0] for x, mine in zip(heard, counts, strict=True)]
     return pd.DataFrame(found, columns=["task", "kind", "title", "score", "right", "asked"])
 
 
-def groups(heard: Sequence[Heard]) -> dict[str, np.ndarray]:
-    """Questions by what they ask for, (N,) bool each: all, then the formats and demands that there are several of."""
-    first = heard[0]
-    reasoning = {x.name for x in suite_of(first.report.suite).tasks if x.reasoning}
-    heavy = np.isin(first.tasks, list(reasoning))
-    formats = {x: first.formats == x for x in FORMATS}
-    demands = {"reasoning": heavy, "other tasks": ~heavy}
-    found = {"all (AVG-%)": np.ones(len(first.tasks), bool)}
-    for part in (formats, demands):
-        if sum(x.any() for x in part.values()) > 1:
-            found |= {name: x for name, x in part.items() if x.any()}
-    return found
-
-
 def kept(heard: Sequence[Heard]) -> dict[str, dict[str, tuple[str, Retention]]]:
-    """Group of questions → title → (kind, what it keeps of the original's score); not where that is zero.
-
-    A format's score is its share of right answers; every other group's is the mean over its tasks, as AVG is.
-    """
-    first, found = heard[0], {}
-    for name, mine in groups(heard).items():
-        if not first.right[mine].any():
-            continue
-        tasks = np.zeros(mine.sum(), int) if name in FORMATS else first.tasks[mine]
-        found[name] = {
-            x.title: (x.kind, statistics.retention(x.right[mine], first.right[mine], tasks)) for x in heard[1:]
-        }
-    return found
+    """Group of questions → title → (kind, what it keeps of the original's score); not where that is zero."""
+    shares = [groups.kept(x.report, heard[0].report) for x in heard[1:]]
+    return {
+        named(name): {x.title: (x.kind, share[name]) for x, share in zip(heard[1:], shares, strict=True)}
+        for name in (shares[0] if shares else ())
+    }
 
 
 def finding(heard: Sequence[Heard]) -> str:
     """What the scores show, in one sentence: about the pruned variant, or the last that there is."""
-    first = heard[0]
+    first = heard[0].report
     if len(heard) == 1:
-        weakest = min(first.report.scores, key=first.report.scores.get)
+        weakest = groups.hardest(first)
         return say(
             "The original answers {right} right; {task} is the hardest, at {least}",
-            right=words.percent(round(first.report.average, 3)), task=say(weakest),
-            least=words.percent(round(first.report.scores[weakest], 3)),
+            right=words.percent(round(first.average, 3)), task=say(weakest),
+            least=words.percent(round(first.scores[weakest], 3)),
         )  # fmt: skip
     other = next((x for x in heard if x.kind == "pruned"), heard[-1])
-    before, now = first.report.scores, other.report.scores
-    worst = min(now, key=lambda x: now[x] - before[x])
-    if now[worst] >= before[worst]:
+    worst = groups.most_lost(other.report, first)
+    if worst is None:
         return say("{title} does no worse than the original on any task", title=retell(other.title))
     return say(
         "{title} loses most on {task}, from {before} to {after}",
-        title=retell(other.title), task=say(worst), before=words.percent(round(before[worst], 3)),
-        after=words.percent(round(now[worst], 3)),
+        title=retell(other.title), task=say(worst), before=words.percent(round(first.scores[worst], 3)),
+        after=words.percent(round(other.report.scores[worst], 3)),
     )  # fmt: skip
 
 
 def kept_finding(found: dict[str, dict[str, tuple[str, Retention]]]) -> str:
     """Which kind of question suffers most, in one sentence."""
-    parts = {name: x for name, x in found.items() if name != next(iter(found), None)}
-    told = {name: next(iter(x.values()))[1].percent for name, x in parts.items() if x}
-    if not told:
+    parts = list(found.items())[1:]  # the first is about all of them
+    shares = {name: next(iter(x.values()))[1] for name, x in parts}
+    ends = groups.least_and_most(shares)
+    if ends is None:
         return say("How sure what is kept is")
-    worst, best = min(told, key=told.get), max(told, key=told.get)
-    if told[worst] == told[best]:
-        return say("Every kind of question keeps {kept:.0f}%", kept=told[worst])
+    worst, best = (shares[x].percent for x in ends)
+    if worst == best:
+        return say("Every kind of question keeps {kept:.0f}%", kept=worst)
     return say(
         "What suffers most: {worst} ({kept:.0f}% kept); least: {best} ({most:.0f}%)",
-        worst=say(worst), kept=told[worst], best=say(best), most=told[best],
+        worst=say(ends[0]), kept=worst, best=say(ends[1]), most=best,
     )  # fmt: skip
+
+
+def named(group: str) -> str:
+    """A group of questions as it is shown."""
+    return {groups.ALL: "all (AVG-%)", groups.OTHER: "other tasks"}.get(group, group)
 
 
 def cards(heard: Sequence[Heard]) -> str:
@@ -139,14 +100,14 @@ def cards(heard: Sequence[Heard]) -> str:
 def _card(x: Heard, first: Heard) -> str:
     chip = words.chip(x.kind, x.title)
     right = say("{right:.1f}% of the questions right", right=100 * x.report.average)
-    low, high = statistics.interval(x.right, x.tasks)
+    low, high = statistics.interval(x.report.right, x.report.tasks)
     if x is first:
-        said, asked = say(SURE, low=100 * low, high=100 * high), say("of {n:,} questions", n=len(x.right))
+        said, asked = say(SURE, low=100 * low, high=100 * high), say("of {n:,} questions", n=len(x.report.right))
         return _laid(chip, f"{100 * x.report.average:.1f}%", say("right (AVG)"), said, asked)
-    if not first.right.any():
+    if not first.report.right.any():
         nothing = say("the original has nothing right")
         return _laid(chip, f"{100 * x.report.average:.1f}%", say("right (AVG)"), nothing, "")
-    share = statistics.retention(x.right, first.right, x.tasks)
+    share = statistics.retention(x.report.right, first.report.right, first.report.tasks)
     return _laid(
         chip,
         f"{share.percent:.1f}%",
@@ -165,32 +126,23 @@ def _laid(chip: str, number: str, unit: str, first: str, second: str) -> str:
 
 def significance(x: Heard, first: Heard) -> str:
     """Whether a difference from the original could be chance, in words."""
-    if (x.right == first.right).all():
+    test = groups.compared(x.report, first.report)
+    if test is None:
         return say("right and wrong just where the original is")
-    test = statistics.paired(x.right, first.right, first.tasks)
     p = f"p = {words.significant(test.p, 2)}" if test.p >= 0.001 else "p < 0.001"
-    if test.p >= 0.05:
+    if not test.beyond_chance:
         return say("could be chance ({p})", p=p)
     return say("worse beyond chance ({p})" if test.difference < 0 else "better beyond chance ({p})", p=p)
 
 
 def table(heard: Sequence[Heard]) -> pd.DataFrame:
     """Right answers in %, a row a task, then formats and demands; a column a variant, and each one's change."""
-    wide = rows(heard).pivot(index="task", columns="title", values="score")
-    wide = wide.loc[[AVERAGE, *heard[0].report.scores]]
-    for name, mine in groups(heard).items():
-        if mine.all():
-            continue
-        for x in heard:
-            score = x.report.by_format()[name] if name in FORMATS else _mean_over_tasks(x, mine)
-            wide.loc[name, x.title] = 100 * score
-    found = pd.DataFrame({say("questions about"): [say(x) for x in wide.index]})
-    for x in heard:
-        found[retell(x.title)] = wide[x.title].to_numpy().round(1)
-    for x in heard[1:]:
-        found[say("{title}: change", title=retell(x.title))] = (
-            (wide[x.title] - wide[heard[0].title]).to_numpy().round(1)
-        )
+    scores, changes = groups.scores([x.report for x in heard])
+    found = pd.DataFrame({say("questions about"): [say(named(x)) for x in scores.index]})
+    for i, x in enumerate(heard):
+        found[retell(x.title)] = scores[i].to_numpy().round(1)
+    for i, x in enumerate(heard[1:], start=1):
+        found[say("{title}: change", title=retell(x.title))] = changes[i].to_numpy().round(1)
     return found
 
 
@@ -199,11 +151,6 @@ def worded(table: pd.DataFrame) -> Styler:
     shares = table.select_dtypes("number").columns
     changes = shares[len(shares) // 2 + 1 :]  # a column a variant, then one for each but the first
     return table.style.format("{:.1f}", subset=list(shares)).format(lambda x: minus(f"{x:+.1f}"), subset=list(changes))
-
-
-def _mean_over_tasks(x: Heard, mine: np.ndarray) -> float:
-    names = set(x.tasks[mine])
-    return sum(x.report.scores[name] for name in names) / len(names)
 
 
 # --- one by one ---

@@ -5,11 +5,12 @@ import json
 import pytest
 
 from evaluation.cells import Cell, Variant
+from evaluation.groups import AVERAGE
 from evaluation.scoring import Record, Report
 from evaluation.store import report_of
 from tests.ui import made_up
 from ui import figures, heard
-from ui.heard import AVERAGE, EVERY_TASK, Heard
+from ui.heard import EVERY_TASK, Heard
 
 
 @pytest.fixture(scope="module")
