@@ -112,6 +112,14 @@ class Casebook:
             _tag(file, case)
             return _case(file, _text(case), picture)
 
+    def reread(self, id: str, place: int, divergence: dict) -> None:
+        """Add how far one answer of a case parts from what the original would have said, and change nothing else.
+        Raises BadCase where the case is gone."""
+        with self._open(changes=True) as file:
+            data, _ = _own(file, id, None)
+            case = _case(file, data, None).reread(place, divergence)
+            file.execute("UPDATE cases SET data = ? WHERE id = ?", (_text(case), id))
+
     def drop(self, id: str, owner: str | None = None) -> None:
         """Delete a case, and its picture where no other has it. Raises BadCase for another owner's."""
         with self._open(changes=True) as file:

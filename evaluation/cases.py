@@ -51,7 +51,7 @@ class Said:
 
     ratio: of the language backbone, what is gone, 0…1. weights: digest of healed weights, which training on another
     machine may not give again bit for bit; plans and 8 bits do. probability: of the true answer, where that is known.
-    divergence: from the original's own words, where it was looked at: JSON-ready numbers.
+    divergence: from what the original would have said, once both have read it: `rereading.summary`.
     """
 
     variant: str  # its id on the desk: "original", "pruned-1"
@@ -130,6 +130,11 @@ class Case:
     def judged(self, verdict: str, tags: Sequence[str], note: str) -> "Case":
         """With what a person thinks of it. Raises BadCase."""
         return replace(self, verdict=verdict, tags=tuple(x for x in TAGS if x in tags), note=_plain(note).strip())
+
+    def reread(self, place: int, divergence: dict) -> "Case":
+        """With how far one answer parts from what the original would have said."""
+        sides = [replace(x, divergence=divergence) if i == place else x for i, x in enumerate(self.sides)]
+        return replace(self, sides=tuple(sides))
 
     def to_dict(self, picture: bool = True) -> dict:
         """JSON-ready; the picture in base64."""

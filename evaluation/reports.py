@@ -19,6 +19,7 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "assets" / "reports"
 COLUMNS = ("id", "kept", "model", "digest", "task", "question", "truth", "verdict", "tags", "note", "breaks_at", "seed",
            "temperature", "max_new_tokens")  # fmt: skip
 SIDE = ("kind", "title", "ratio", "answer", "probability")
+APART = ("parts_at", "mean_kl")  # of the divergence, tokens counted from 0
 
 
 def as_csv(cases: Sequence[Case]) -> str:
@@ -27,14 +28,15 @@ def as_csv(cases: Sequence[Case]) -> str:
     Cells that a spreadsheet would take for a formula begin with an apostrophe (OWASP, CSV Injection).
     """
     most = max((len(x.sides) for x in cases), default=0)
-    heads = [f"{side}_{x}" for side in _sides(most) for x in SIDE]
+    heads = [f"{side}_{x}" for side in _sides(most) for x in (*SIDE, *APART)]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([*COLUMNS, *heads])
     for case in cases:
         row = [" ".join(case.tags) if x == "tags" else getattr(case, x) for x in COLUMNS]
-        told = [getattr(side, x) for side in case.sides for x in SIDE]
-        writer.writerow([_harmless(x) for x in (*row, *told)])
+        for side in case.sides:
+            row += [*(getattr(side, x) for x in SIDE), *((side.divergence or {}).get(x) for x in APART)]
+        writer.writerow([_harmless(x) for x in row])
     return file.getvalue()
 
 

@@ -6,21 +6,20 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from evaluation.reports import as_csv, as_html, as_jsonl
-from ui import blind, casefile, hunting, keeping, reopening
-from ui.files import written
+from ui import blind, casefile, hunting, keeping, reopening, rereading
+from ui.exporting import exported
 from ui.hunted import Hunted
 from ui.kept import EXPORTS, Kept
 from ui.part import Instant, Part, Start, whole
 from ui.voting import VOTES, Voting
 from ui.workspace import Desk, Desks
 
-WRITERS = {"csv": as_csv, "jsonl": as_jsonl}  # beside HTML, which links to the app
 PRESS_FILE = "() => document.querySelector('#case-file a, #case-file button, a#case-file, button#case-file')?.click()"
 
 
-def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = False) -> Part:
-    """The content of `tab`, which is worked out once somebody looks at it. one_user: all cases are everybody's."""
+def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = False) -> tuple[Part, Part]:
+    """The content of `tab`, which is worked out once somebody looks at it; and the answers of one case, which are read
+    after it was kept. one_user: all cases are everybody's."""
 
     def whose(desk: Desk) -> str | None:
         return None if one_user else casefile.owner(desk)
@@ -53,10 +52,10 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         desk.keeping.chosen = case.id
         desk.keeping.version += 1
 
-    on([tab.select], open_cases, [], kept, prey, voting, named=False)
+    on([tab.select], open_cases, [], kept, kept.answers, prey, voting, named=False)
     on([x.input for x in prey.settings], choose_hunt, prey.settings, prey)
     on([prey.task.input], choose_task, [prey.task], prey, named=False)
-    on([prey.keep.click], keep_found, [], prey, kept)
+    on([prey.keep.click], keep_found, [], prey, kept, kept.answers)
 
     def choose_failure(key: str, choice: gr.SelectData) -> list:
         desk = desks.at(key)
@@ -79,19 +78,24 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         """Filter the kept cases by task, verdict, tag, kind of model, share removed, and words in them."""
         keeping.look_for(desk, *wish)
 
+    def stop_reading(desk: Desk) -> None:
+        rereading.cancel(desk, desk.keeping.chosen)
+
     # a pasted text is a change and no input to Gradio; nothing that is drawn writes into this box
-    on([*(x.input for x in kept.filters[:-1]), kept.text.change], find_cases, kept.filters, kept)
-    on([kept.judged.input, kept.tags.input, kept.note.blur], judge_case, kept.judgement, kept)
-    on([kept.drop.click], delete_case, [], prey, kept)
+    on([*(x.input for x in kept.filters[:-1]), kept.text.change], find_cases, kept.filters, kept, kept.answers)
+    on([kept.judged.input, kept.tags.input, kept.note.blur], judge_case, kept.judgement, kept, kept.answers)
+    on([kept.drop.click], delete_case, [], prey, kept, kept.answers)
+    on([kept.answers.cancel.click], stop_reading, [], kept.answers, named=False)
 
     def choose_row(key: str, choice: gr.SelectData) -> list:
         desk = desks.at(key)
         found, place = keeping.cases(desk, whose(desk)), int(choice.row_value[0]) - 1
         if place < len(found):
             desk.keeping.chosen, desk.keeping.sure = found[place].id, None
-        return kept.draw_one(desk)
+        return [*kept.draw_one(desk), *kept.answers.draw(desk)]
 
-    kept.listed.select(choose_row, desk_key, kept.one, queue=False, show_progress="hidden", api_visibility="private")
+    one = [*kept.one, *kept.answers.outputs]
+    kept.listed.select(choose_row, desk_key, one, queue=False, show_progress="hidden", api_visibility="private")
 
     for kind in EXPORTS:
         export = _exporter(desks, kind, whose)
@@ -132,14 +136,21 @@ def build(desks: Desks, desk_key: gr.Textbox, tab: gr.Tab, one_user: bool = Fals
         Start(kept.again.click, open_case),
         Start(voting.next.click, next_pair, voting.settings),
     ]
+    answers, draw_answers = instant.drawing(kept.answers)
     outputs, draw = instant.drawing(kept, prey, voting)
-    return Part(outputs, draw, starts, _state)
+    return Part(outputs, draw, starts, _state), Part(answers, draw_answers, state=_reading)
 
 
 def _state(desk: Desk) -> tuple:
     keeping = desk.keeping
     moved = keeping.version, keeping.hunting.version, keeping.blind.version, desk.measuring.version
     return (*whole(desk), keeping.opened, *moved)
+
+
+def _reading(desk: Desk) -> tuple:
+    keeping, reading = desk.keeping, desk.keeping.readings.get(desk.keeping.chosen)
+    job = reading and (reading.job.state, reading.job.before, reading.job.text)
+    return keeping.opened, keeping.version, keeping.chosen, keeping.read, job
 
 
 def _voter(outcome: str) -> Callable[[Desk], None]:
@@ -154,10 +165,8 @@ def _voter(outcome: str) -> Callable[[Desk], None]:
 def _exporter(desks: Desks, kind: str, whose: Callable) -> Callable:
     def export(key: str, request: gr.Request) -> str:
         desk = desks.at(key)
-        found = casefile.book().find(desk.keeping.which, whose(desk))
         here = request.headers.get("referer", "").partition("?")[0]  # where each case can be opened again
-        text = as_html(found, here) if kind == "html" else WRITERS[kind](found)
-        return written(text, f"cases.{kind}")
+        return exported(desk, whose(desk), kind, here)
 
     export.__name__ = f"export_cases_{kind}"
     export.__doc__ = f"All cases that the filter lets through, as {EXPORTS[kind]}."

@@ -104,7 +104,7 @@ class Desk:
     def awake(self) -> bool:
         """Whether anything is under way that will change what a page shows, whoever started it."""
         answering = self.answering is not None and self.answering.busy
-        return self.busy or answering or self.looking.busy
+        return self.busy or answering or self.looking.busy or self.keeping.busy
 
     @property
     def is_healing(self) -> bool:
@@ -344,6 +344,8 @@ class Desk:
         self.stop()
         if self.busy:
             self.job.cancel()
+        for reading in list(self.keeping.readings.values()):
+            reading.job.cancel()
         self.variants.clear()
         self.resting = None
         self.shared = self.scores = self.plan = None

@@ -2,6 +2,7 @@
 Knows the library and desks, and nothing of Gradio.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,9 +15,10 @@ from evaluation.scoring import ANSWER_TOKENS, Record
 from evaluation.suites import PER_TASK, suite_of
 from lvlm.errors import BadSamples, LVLMError
 from lvlm.events import Event, Progress, Report
-from pruning import make_plan
-from ui import casefile, measuring
+from pruning import Plan, make_plan, prune
+from ui import casefile, measuring, rereading
 from ui.measuring import RESULTS, Wish
+from ui.rereading import Unread
 from ui.variants import ORIGINAL
 
 OVER = {"widthwise": "Heads and neurons, ratio by ratio", "layerwise": "Whole layers, ratio by ratio",
@@ -153,7 +155,8 @@ def _picture(suite: str, per_task: int, place: int):
 
 
 def keep(desk, place: int) -> Case:
-    """A failure as a case, with everybody's answers. Raises LVLMError for none, and for one that was kept already."""
+    """A failure as a case, with everybody's answers; a job adds how far each parts from what the original would have
+    said. Raises LVLMError for none, and for one that was kept already."""
     wish, catch = desk.keeping.hunting, caught(desk)
     failure = next((x for x in catch.failures if x.place == place), None)
     if failure is None:
@@ -175,7 +178,16 @@ def keep(desk, place: int) -> Case:
     )
     casefile.book().keep(case, casefile.owner(desk))
     wish.kept = {**(wish.kept or {}), place: case.id}
+    rereading.read(desk, case, [Unread(i, _maker(desk, x)) for i, x in enumerate(case.sides) if i])
     return case
+
+
+def _maker(desk, said: Said) -> Callable:
+    """What gives the model that answered: the variant at hand, or one that the plan cuts anew."""
+    variant, original = desk.variants.get(said.variant), desk.model
+    if desk.keeping.hunting.over == "hand":
+        return lambda model=variant.model: model
+    return lambda: prune(original, Plan.from_json(said.plan))
 
 
 def _said_original(desk, record: Record) -> Said:

@@ -5,9 +5,12 @@ votes, which have modules of their own. Knows the library and desks, and nothing
 from dataclasses import asdict, dataclass, field
 
 from evaluation.cases import BadCase, Case, Filter, png
-from ui import casefile
+from evaluation.rereading import summary
+from ui import casefile, rereading
 from ui.blind import Blind
 from ui.hunting import Hunting
+from ui.rereading import Reading, Unread
+from ui.variants import ORIGINAL
 
 SHARES = {  # of what is removed, for the filter
     "": (0.0, 1.0),
@@ -32,6 +35,13 @@ class Keeping:
     again: object = None  # what became of the case that was opened again (ui.reopening.Again)
     hunting: Hunting = field(default_factory=Hunting)
     blind: Blind = field(default_factory=Blind)
+    readings: dict[str, Reading] = field(default_factory=dict)  # by the case's id, until all its answers were read
+    read: int = 0  # moves when a reading ends
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers of kept cases are being read, or wait for it."""
+        return any(x.job.busy for x in list(self.readings.values()))
 
     def model_changed(self) -> None:
         """Another original lies on the desk: what was found on the last one goes; cases and their filter stay."""
@@ -52,7 +62,8 @@ def look_for(desk, task: str, verdict: str, tag: str, kind: str, removed: str, t
 def keep_talk(desk) -> Case:
     """The last question with everybody's answers as a case. Raises BadCase before there is one.
 
-    How far an answer parts from what the original would have said goes with it where the chat has looked at that.
+    How far each answer parts from what the original would have said goes with it where the chat has looked at that; a
+    job reads the others, and adds it.
     """
     if desk.answering is not None and desk.answering.busy:
         raise BadCase("The answers are still growing: please wait for their end, or press Stop.")
@@ -60,9 +71,10 @@ def keep_talk(desk) -> Case:
         raise BadCase("There is no answer to keep yet: please ask something first.")
     exchange = desk.talk[-1]
     asked = [(desk.variants.get(x.variant), x) for x in exchange.answers.values()]
-    sides = tuple(
-        casefile.said(variant, x.text, divergence=_divergence(x.divergence)) for variant, x in asked if variant
-    )
+    asked = [(variant, answer) for variant, answer in asked if variant]
+    by_original = next(iter(exchange.answers)) == ORIGINAL  # others are read beside whoever stands first
+    known = [summary(x.divergence) if by_original and x.divergence else None for _, x in asked]
+    sides = tuple(casefile.said(v, x.text, divergence=y) for (v, x), y in zip(asked, known, strict=True))
     if not sides:
         raise BadCase("None of the models that answered is at hand any more: please ask again.")
     case = Case(
@@ -71,16 +83,13 @@ def keep_talk(desk) -> Case:
     casefile.book().keep(case, casefile.owner(desk))
     desk.keeping.chosen = case.id
     desk.keeping.version += 1
+    unread = [
+        Unread(place, lambda model=variant.model: model, tuple(answer.tokens))
+        for place, (variant, answer) in enumerate(asked)
+        if variant.id != ORIGINAL and known[place] is None and answer.tokens
+    ]
+    rereading.read(desk, case, unread)
     return case
-
-
-def _divergence(found) -> dict | None:
-    """Of an answer that was read beside the original: where it first parts from it, and how far on average (nats a
-    token)."""
-    if found is None:
-        return None
-    original, own = found.likely
-    return {"parts_at": found.parts_at, "mean_kl": found.mean_kl, "likely_original": original, "likely_own": own}
 
 
 def cases(desk, owner: str | None) -> list[Case]:
@@ -101,6 +110,7 @@ def drop(desk, owner: str | None) -> None:
         keeping.sure = id
         return
     casefile.book().drop(id, owner)
+    rereading.cancel(desk, id)
     keeping.chosen = keeping.sure = None
     keeping.hunting.kept = {k: x for k, x in (keeping.hunting.kept or {}).items() if x != id}
     keeping.version += 1

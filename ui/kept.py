@@ -13,6 +13,7 @@ from lvlm.errors import LVLMError
 from ui import casefile, keeping, words
 from ui.heard import true
 from ui.keeping import SHARES
+from ui.rereading import Reading
 from ui.scoreboard import table
 from ui.texts import retell, say
 from ui.workspace import Desk, Desks
@@ -43,8 +44,29 @@ def keeps(desks: Desks, desk_key: gr.Textbox, button: gr.Button) -> None:
     button.click(keep_case, desk_key, said, queue=False, show_progress="hidden")
 
 
+class Answers:
+    """The answers of the case that is looked at, drawn by themselves, as how far they part may come while a note is
+    being typed."""
+
+    def __init__(self, whose: Callable[[Desk], str | None]):
+        self.whose = whose
+        told = gr.HTML(elem_id="case-told")
+        self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel-reading")
+        self.outputs = [told, self.cancel]
+
+    def draw(self, desk: Desk) -> list:
+        case, again, owner = _chosen(desk), desk.keeping.again, self.whose(desk)
+        if case is None:
+            return [gr.skip()] * len(self.outputs)
+        own = owner is None or casefile.book().owner(case.id) == owner
+        reading = desk.keeping.readings.get(case.id)
+        told = detail(case, again if again and again.case.id == case.id else None, own, reading)
+        return [told, gr.Button(visible=reading is not None and reading.job.busy)]
+
+
 class Kept:
-    """Its components; `outputs` in the order that `draw` fills them, `one` what shows a single case."""
+    """Its components; `outputs` in the order that `draw` fills them, `one` what shows a single case; its `answers` are
+    a part of their own."""
 
     def __init__(self, whose: Callable[[Desk], str | None]):
         self.whose = whose
@@ -76,7 +98,7 @@ class Kept:
                 with gr.Column(scale=3, min_width=220, visible=False) as frame:
                     image = gr.Image(show_label=False, interactive=False, height=240, buttons=[], elem_id="case-image")
                 with gr.Column(scale=6, min_width=300):
-                    told = gr.HTML(elem_id="case-told")
+                    self.answers = Answers(whose)
                     self.again = gr.Button("Open again: same models, same seed", variant="primary", elem_id="reopen")
                 with gr.Column(scale=5, min_width=280):
                     self.judged = gr.Radio([(y, x) for x, y in VERDICTS.items()], label="Verdict", elem_id="judged")
@@ -85,7 +107,7 @@ class Kept:
                     self.drop = gr.Button("Delete", size="sm", elem_id="drop-case")
         self.filters = [self.task, self.verdict, self.tag, self.kind, self.removed, self.text]
         self.judgement = [self.judged, self.tags, self.note]
-        self.one = [one, frame, image, told, self.again, *self.judgement, self.drop]
+        self.one = [one, frame, image, self.again, *self.judgement, self.drop]
         self.outputs = [filters, *self.filters[:-1], said, self.listed, exports, *self.one]
 
     def draw(self, desk: Desk) -> list:
@@ -115,7 +137,6 @@ class Kept:
             gr.Row(visible=True),
             gr.Column(visible=image is not None),
             image,
-            detail(case, now.again if now.again and now.again.case.id == case.id else None, own),
             gr.Button(interactive=not desk.busy),
             gr.Radio(value=case.verdict, interactive=own),
             gr.CheckboxGroup(value=list(case.tags), interactive=own),
@@ -162,8 +183,9 @@ def _count(found: list[Case], which, owner: str | None) -> str:
     return f'<p class="asked">{count}{shown} {rule}</p>'
 
 
-def detail(case: Case, again, own: bool) -> str:
-    """Question, everybody's answer then (and now), the settings, and the link."""
+def detail(case: Case, again, own: bool, reading: Reading | None = None) -> str:
+    """Question, everybody's answer then (and now), how far they part or whether that is being read, the settings, and
+    the link."""
     now = dict(zip((x.variant for x in case.sides), again.answers, strict=True)) if again else {}
     answers = "".join(_answer(x, now.get(x.variant), case) for x in case.sides)
     truth = true(case.truth, say(case.task or "")) if case.truth else ""
@@ -176,10 +198,23 @@ def detail(case: Case, again, own: bool) -> str:
     if not own:
         about.append(say("kept in another session"))
     return (
-        f'<div class="record"><h3>{words.escape(case.question)}</h3>{truth}{_same(again)}{answers}'
+        f'<div class="record"><h3>{words.escape(case.question)}</h3>{truth}{_same(again)}{answers}{_read(reading)}'
         f'<p class="quiet">{words.escape(" · ".join(about))}<br>'
         f'<a href="?case={case.id}">{say("Link to this case")}</a></p></div>'
     )
+
+
+def _read(reading: Reading | None) -> str:
+    """Where the job is that reads the answers, or why it did not read them all."""
+    if reading is None:
+        return ""
+    job = reading.job
+    if job.state == "waiting":
+        return words.notice(say("How far the answers part is still to be read: {line}", line=words.queued(job.before)))
+    if job.busy:
+        title = words.escape(retell(job.text))
+        return words.notice(say("Reading how far the answers part from the original: {title}", title=title))
+    return words.notice(say("How far some answers part was not read: {why}", why=retell(reading.why)))
 
 
 def _same(again) -> str:
@@ -206,6 +241,7 @@ def _answer(said: Said, now, case: Case) -> str:
         at = said.divergence["parts_at"]
         parts = "never parts from the original" if at is None else "parts from the original at token {place}"
         facts.append(say(parts, place=1 + (at or 0)))
+        facts.append(say("{kl} nats a token", kl=words.significant(said.divergence["mean_kl"])))
     mark = ""
     if case.truth is not None:
         mark = "right" if normalised(said.answer) == normalised(case.truth) else "wrong"

@@ -45,7 +45,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
     memory.keep_within(desks.budget.room)
     with language.Studio(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         app.desks = desks
-        calls = api.build(desks, model)
+        calls = api.build(desks, model, one_user)
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         address = gr.Textbox(visible=False)
         seen = gr.State(None)
@@ -66,7 +66,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             with gr.Tab("Measure", id="measure") as tab:
                 measure_tab = measure.build(desks, desk_key, tab)
             with gr.Tab("Cases", id="cases") as tab:
-                cases_tab = cases.build(desks, desk_key, tab, one_user)
+                cases_tab, case_answers = cases.build(desks, desk_key, tab, one_user)
             with gr.Tab("Learn", id="learn"):
                 learn_tab = learn.build(desks, desk_key)
         headed = language.headers(app)
@@ -81,7 +81,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
         )
 
         parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
-        parts += [learn_tab, speech, headed]
+        parts += [case_answers, learn_tab, speech, headed]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]
 

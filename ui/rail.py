@@ -39,6 +39,8 @@ STAGES = {
     "remake": "Making again",
     "reask": "Asking again",
     "compare": "Comparing",
+    "diverge": "Reading the answers",
+    "gaze": "Looking at the picture",
 }
 
 
@@ -177,7 +179,7 @@ def _about(desk: Desk) -> str:
 
 def _progress(job: Job) -> str:
     """The running job as a bar with what it does and the time left."""
-    stage = say(STAGES.get(job.stage, job.stage)) or (queued(job) if job.state == "waiting" else say("Starting"))
+    stage = say(STAGES.get(job.stage, job.stage)) or _before(job)
     left = job.seconds_left
     left = say("{time} left", time=words.duration(left)) if left and left > 1 else ""
     detail = " · ".join(words.escape(x) for x in (retell(job.text), left) if x)
@@ -188,11 +190,8 @@ def _progress(job: Job) -> str:
     )
 
 
-def queued(job: Job) -> str:
-    """How many go first."""
-    if not job.before:
-        return say("Waiting for its turn")
-    return say("{others} {others:other is|others are} before you", others=job.before)
+def _before(job: Job) -> str:
+    return words.queued(job.before) if job.state == "waiting" else say("Starting")
 
 
 def _memory(desks: Desks, desk: Desk) -> str:

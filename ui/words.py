@@ -64,6 +64,15 @@ def percent(fraction: float) -> str:
     return f"{fraction * 100:.1f}".rstrip("0").rstrip(".") + "%"
 
 
+def queued(before: int) -> str:
+    """How many go first of somebody who waits."""
+    return (
+        say("{others} {others:other is|others are} before you", others=before)
+        if before
+        else say("Waiting for its turn")
+    )
+
+
 def size(model) -> str:
     """A model's parameters and the memory its weights take."""
     return f"{count(model.parameters().total)} · {memory(model.bytes())}"

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from evaluation.divergence import diverge, pieces, unchanged, word
+from evaluation.rereading import reread, summary, tokens_of
 from lvlm import LVLMError
 from lvlm.chat import encode_prompt
 from pruning import make_plan, prune, quantize
@@ -108,3 +109,17 @@ def test_answers_are_unchanged_or_not():
     assert unchanged(["two", "yes", "red"], ["two", "Yes", "red"]) == 2
     with pytest.raises(ValueError):
         unchanged(["two"], [])
+
+
+def test_an_answer_of_which_the_text_alone_was_kept_is_read_as_it_is_written(model, pruned):
+    """Its tokens are the text's with the end, cut where the answer was; the numbers are those of the divergence."""
+    tokens = tokens_of(model, tiny.picture(), QUESTION, "two", 32)
+    tokenizer = model.processor.tokenizer
+    assert tokenizer.decode(tokens).strip() == "two</s>" and len(tokens) > 2
+    assert tokens_of(model, tiny.picture(), QUESTION, "two", 2) == tokens[:2]
+    found = diverge(model, pruned, tiny.picture(), QUESTION, tokens)
+    assert reread(model, pruned, tiny.picture(), QUESTION, "two", 32) == summary(found)
+    assert summary(found)["parts_at"] == found.parts_at and summary(found)["mean_kl"] == found.mean_kl > 0
+    said = reread(model, pruned, tiny.picture(), QUESTION, "two", 32, tokens[:1])
+    assert said["mean_kl"] == pytest.approx(found.places[0].kl)
+    assert reread(model, pruned, None, QUESTION, "", 32)["mean_kl"] >= 0  # nothing but the end

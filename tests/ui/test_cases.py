@@ -1,11 +1,13 @@
 """Cases on a desk: kept from a conversation or a hunt, judged, opened again, and voted on blindly; drawn and exported."""
 
 import json
+import threading
 
 import gradio as gr
 import pytest
 
 from evaluation.cases import BadCase, Filter, Said
+from evaluation.divergence import diverge
 from evaluation.experiments import Grid
 from evaluation.reports import from_jsonl
 from evaluation.scoring import Record, Report
@@ -16,16 +18,19 @@ from samples import Sample, Turn
 from tests import tiny
 from tests.ui import made_up
 from tests.ui.conftest import wait
+from tests.ui.served import until
 from ui import (
     blind,
     casefile,
     cases,
     hunted,
     hunting,
+    jobs,
     keeping,
     kept,
     measuring,
     reopening,
+    rereading,
     voting,
 )
 from ui.hunted import Catch
@@ -41,13 +46,22 @@ def desk(desks):
     wait(found.prune())
     found.show(tiny.picture(), ("How many?",))
     wait(found.ask(found.image, "How many apples?", **HOW))
+    wait(found.looking.job)
     return found
+
+
+def kept_of(desk):
+    """The case that is kept of the conversation, once all its answers were read."""
+    case = keeping.keep_talk(desk)
+    if case.id in desk.keeping.readings:
+        wait(desk.keeping.readings[case.id].job)
+    return casefile.book().get(case.id)
 
 
 def test_a_conversation_is_kept_with_all_that_makes_it_again(desk):
     """Picture, question, settings, both answers, the plan, and the weights' digest; nothing to keep is said."""
     case = keeping.keep_talk(desk)
-    assert casefile.book().get(case.id) == case
+    assert casefile.book().get(case.id).question == "How many apples?"
     assert case.question == "How many apples?" and case.digest == desk.model.digest() and case.model == "one"
     assert (case.max_new_tokens, case.temperature, case.seed) == (6, 0.7, 3)
     assert [x.kind for x in case.sides] == ["original", "pruned"]
@@ -59,17 +73,57 @@ def test_a_conversation_is_kept_with_all_that_makes_it_again(desk):
         keeping.keep_talk(desk)
 
 
-def test_how_far_an_answer_parts_is_kept_where_the_chat_looked_at_it(desk):
-    """Small models' answers are read beside the original at once: the first parting token goes with the case."""
-    desk.talk[-1].answers["pruned-1"].divergence = None
-    assert keeping.keep_talk(desk).sides[1].divergence is None
-    from evaluation.divergence import diverge
+def test_every_kept_answer_says_how_far_it_parts_from_the_original(desk):
+    """Three answer, the original not first among them: a job reads each answer beside the original, in the tokens that
+    were said, however small the model; what the chat has read beside another is not taken for it."""
+    wait(desk.small("pruned-1"))
+    desk.variants.show(["pruned-1", "original", "int8-1"])
+    wait(desk.ask(desk.image, "How many apples?", **HOW))
+    wait(desk.looking.job)
+    case, said = kept_of(desk), desk.talk[-1].answers
+    assert [x.kind for x in case.sides] == ["pruned", "original", "int8"] and not desk.keeping.readings
+    for side in case.sides:
+        if side.kind == "original":
+            assert side.divergence is None
+            continue
+        model = desk.variants.get(side.variant).model
+        found = diverge(desk.model, model, desk.image, "How many apples?", said[side.variant].tokens)
+        assert side.divergence["parts_at"] == found.parts_at
+        assert side.divergence["mean_kl"] == pytest.approx(found.mean_kl, rel=1e-3) and found.mean_kl > 0
 
-    answer = desk.talk[-1].answers["pruned-1"]
-    answer.divergence = found = diverge(desk.model, desk.pruned.model, desk.image, "How many apples?", answer.tokens)
-    told = keeping.keep_talk(desk).sides[1].divergence
-    assert told["parts_at"] == found.parts_at and told["mean_kl"] == found.mean_kl > 0
-    assert json.loads(json.dumps(told)) == told
+
+def test_a_reading_that_ends_early_leaves_the_case_whole_and_says_why(desk):
+    """Cancelled while it waits, or failed: every answer is there still, and one sentence stands under them."""
+    desk.talk[-1].answers["pruned-1"].divergence = None
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with jobs.TURNS.turn(threading.Event()):
+            held.set()
+            go.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    try:
+        case = keeping.keep_talk(desk)
+        reading = desk.keeping.readings[case.id]
+        until(lambda: reading.job.before == 1, "it does not wait")
+        assert desk.awake and "1 other is before you" in kept.detail(case, None, True, reading)
+        rereading.cancel(desk, case.id)
+        wait(reading.job)
+    finally:
+        go.set()
+        holder.join()
+    assert not desk.awake and casefile.book().get(case.id) == case
+    assert "not read: It was cancelled." in kept.detail(case, None, True, reading)
+
+    def broken():
+        raise LVLMError("There is no memory.")
+
+    wait(rereading.read(desk, case, [rereading.Unread(1, broken)]))
+    assert "There is no memory." in kept.detail(case, None, True, desk.keeping.readings[case.id])
+    assert casefile.book().get(case.id) == case
 
 
 def test_a_case_belongs_to_its_session_unless_the_app_is_one_persons(desk, desks):
@@ -116,6 +170,19 @@ def test_a_case_opens_again_on_an_empty_desk_with_the_same_answers(desk, desks):
     assert reopening.follow_link(other, case.id) and other.job is job  # a refresh asks nothing again
     html = kept.detail(case, again, own=False)
     assert "every answer is the same" in html and "another session" in html
+
+
+def test_a_case_whose_opening_is_cancelled_is_not_judged(desk, monkeypatch):
+    """Answers that a Cancel cut off are not held against the kept ones."""
+    wait(desk.ask(desk.image, "How many apples?", **HOW))
+    case, grow = keeping.keep_talk(desk), reopening.Exchange.grow
+
+    def cancelled(exchange, *given, **how):
+        desk.job.cancel()
+        grow(exchange, *given, **how)
+
+    monkeypatch.setattr(reopening.Exchange, "grow", cancelled)
+    assert wait(reopening.reopen(desk, case.id)).state == "cancelled" and desk.keeping.again is None
 
 
 def test_what_cannot_be_opened_again_says_why(desk, desks):
@@ -178,7 +245,11 @@ def test_a_hunt_over_the_models_at_hand_finds_and_keeps_what_broke(desk):
     case = hunting.keep(desk, 0)
     assert (case.truth, case.task, case.verdict) == (catch.original[0].truth, catch.original[0].task, "fails")
     assert case.breaks_at == desk.pruned.plan.achieved and case.sides[1].plan == desk.pruned.plan.to_json()
-    assert [x.probability for x in case.sides] == [0.9, 0.1] and casefile.book().get(case.id) == case
+    assert [x.probability for x in case.sides] == [0.9, 0.1]
+    if case.id in desk.keeping.readings:
+        wait(desk.keeping.readings[case.id].job)
+    original, pruned = casefile.book().get(case.id).sides
+    assert original.divergence is None and pruned.divergence["mean_kl"] > 0
     for wrong in (0, 1):  # kept already; right
         with pytest.raises(LVLMError):
             hunting.keep(desk, wrong)
@@ -217,6 +288,10 @@ def test_the_plan_of_a_ratio_that_broke_something_is_kept(desk, tmp_path, monkey
     plans = [json.loads(x.plan) for x in case.sides[1:]]
     assert [x["ratio"] for x in plans] == [0.15, 0.3, 0.45, 0.6] and {x["method"] for x in plans} == {"layerwise"}
     assert {x["digest"] for x in plans} == {desk.model.digest()}
+    if case.id in desk.keeping.readings:
+        wait(desk.keeping.readings[case.id].job)
+    distances = [x.divergence["mean_kl"] for x in casefile.book().get(case.id).sides[1:]]
+    assert all(x > 0 for x in distances) and len(set(distances)) == 4
     with pytest.raises(LVLMError):
         desk.keeping.hunting.set("layerwise", "odd", "scenes", 2)
 
@@ -319,13 +394,13 @@ def test_the_tab_draws_what_it_promises(desk, desks, drawn_questions):
     """One value an output: before anybody looks, with nothing kept, with a case, opened again, hunted and voted on; and
     for another session that looks at a case by its link."""
     with gr.Blocks():
-        part = cases.build(desks, gr.Textbox(), gr.Tab())
+        part, one = cases.build(desks, gr.Textbox(), gr.Tab())
     other = desks.at("b")
 
     def drawn(at) -> list:
-        found = part.draw(at)
-        assert len(found) == len(part.outputs)
-        return found
+        found, answers = part.draw(at), one.draw(at)
+        assert (len(found), len(answers)) == (len(part.outputs), len(one.outputs))
+        return [*found, *answers]
 
     drawn(other)
     assert drawn(desk)[0] == gr.skip()
@@ -370,7 +445,7 @@ def test_the_filters_words_become_a_filter(desk):
 
 def test_exports_hold_what_the_filter_lets_through(desk, desks):
     """All three kinds are files with this session's cases and nobody else's; the page links to where it came from."""
-    case = keeping.keep_talk(desk)
+    case = kept_of(desk)
     asked = gr.Request(headers={"referer": "http://here:1/?case=other"})
     files = {}
     for kind in kept.EXPORTS:
