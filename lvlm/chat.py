@@ -139,6 +139,7 @@ class ChatStream(Iterator[str]):
             item = self._tokens.queue.get()
             self._asked = False
             if not isinstance(item, tuple):
+                self._tokens.queue.put(item)  # for whoever else waits, in close()
                 self._error = item
                 return self._finish()
             self._times.append(item[0])

@@ -62,5 +62,4 @@ def _networks(desks) -> list:
 
 
 def _idle(desk) -> bool:
-    working = desk.busy or (desk.answering is not None and desk.answering.busy)
-    return desk.shared is not None and not working and time.monotonic() - desk.used > AT_IT
+    return desk.shared is not None and not desk.awake and time.monotonic() - desk.used > AT_IT

@@ -8,9 +8,10 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from lvlm.errors import BadPlan, BadSamples, LVLMError
+from lvlm.errors import BadPlan, BadSamples, Cancelled, LVLMError
 from lvlm.events import Report
 from pruning import CalibrationSettings, calibrate
 from samples import load_samples
@@ -67,6 +68,7 @@ class Desk:
     how: How = How()  # as the next question is to be answered
     looking: Looking = field(default_factory=Looking)
     job: jobs.Job | None = None
+    asked: Exchange | None = None  # the last question, also where it came to nothing
     answering: jobs.Job | None = None
     answered: int = 0  # moves when answers end, and when one was read closely
     version: int = 0  # moves with whatever else changes, except in `variants`, `healing` and `measuring`
@@ -198,7 +200,7 @@ class Desk:
                 done(job.result)  # may start the next job, which says for itself how it goes
             job.result = None
             self.version += 1
-            self.seen = time.monotonic()  # what it made waits for its visitor
+            self.seen = self.used = time.monotonic()  # what it made waits for its visitor
 
         with self.lock:
             self.check_free()
@@ -286,7 +288,8 @@ class Desk:
     def discard_run(self) -> None:
         """Forget the unfinished run that was found."""
         if self.healing.goes_on is not None and not self.is_healing:
-            self.healing.goes_on.remove()
+            with self.healing.goes_on.held():  # another visitor may be going on with it
+                self.healing.goes_on.remove()
             self.healing.goes_on = runs.unfinished(self.model.digest())
             self.version += 1
 
@@ -312,7 +315,8 @@ class Desk:
 
         def work(report: Report) -> None:
             stop = job.wish_to_stop
-            exchange.grow(panes, image, stop, lambda: jobs.TURNS.let_others(stop), **asdict(how))
+            with suppress(Cancelled):  # stopped while others computed: what was said stays
+                exchange.grow(panes, image, stop, lambda: jobs.TURNS.let_others(stop), **asdict(how))
 
         def then(end: str) -> None:
             if end != "done":
@@ -321,11 +325,13 @@ class Desk:
                 del talk[:-MOST_EXCHANGES]
                 answers_ended(self)
             self.answered += 1
+            self.used = time.monotonic()
 
         with self.lock:
             if self.answering is not None and self.answering.busy:
                 raise LVLMError("The last question is still being answered: press Stop first.")
             talk.append(exchange)
+            self.asked = exchange
             self.answering = job = jobs.Job("Answer", work, then, asks=True)
             return job.start()
 

@@ -4,6 +4,7 @@ cleared away while it is served: sessions that were left, and every file that wa
 
 import asyncio
 import ipaddress
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ from ui import files, heap, language, learn, limits
 from ui.guard import Gate
 from ui.theme import CSS, head, theme
 
+log = logging.getLogger(__name__)
 OPEN = (
     "Everybody who reaches {host}:{port} can use this app, open the folders and models of this machine in it, and fill "
     "its memory: give --auth, or leave --host out to serve this machine alone."
@@ -108,7 +110,10 @@ def _sweeping(app: gr.Blocks, folder: Path) -> Callable:
         async def clear() -> None:
             while True:
                 await asyncio.sleep(limits.SWEEP_SECONDS)
-                await asyncio.to_thread(sweep, app, folder)
+                try:
+                    await asyncio.to_thread(sweep, app, folder)
+                except Exception:  # a folder may go while it is listed: the next time will do
+                    log.exception("clearing failed")
 
         async def tidy() -> None:
             while True:
@@ -131,10 +136,14 @@ def forget_delivered(app: gr.Blocks) -> None:
     """Remove the letter boxes of API calls and pages that were handed everything. Gradio keeps those of the last 2,000,
     read or not: a call that takes as long as 2,000 others would lose its own, and end with an error."""
     boxes, awaited = app._queue.pending_messages_per_session, app._queue.pending_event_ids_session
+    under_way = app._queue.event_ids_to_events.keys()
     for name in [x for x, box in boxes.items() if not awaited.get(x) and box.empty()]:
         del boxes[name]
     for name in awaited.keys() - boxes.keys():
         del awaited[name]
+    for name, events in awaited.items():
+        if events & under_way:
+            boxes.move_to_end(name)  # where Gradio needs room, what nobody came for goes first
 
 
 def forgetting(app: gr.Blocks) -> Callable:

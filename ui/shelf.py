@@ -42,7 +42,8 @@ class Shelf:
                 return shared
         shared = Shared(name, self._load(name, report=report), holders={holder})
         with self._lock:
-            shared = self._models.setdefault(name, shared)
+            shared = self._models.setdefault(name, shared)  # another may have loaded it meanwhile
+            shared.holders.add(holder)
             self._choose_cores()
             return shared
 

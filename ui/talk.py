@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lvlm.chat import ChatStream
-from lvlm.errors import BadQuestion, Cancelled
+from lvlm.errors import BadQuestion
 from ui.limits import HOTTEST, LONGEST_ANSWER
 from ui.variants import Variant
 
@@ -60,7 +60,7 @@ class Exchange:
     def grow(self, panes: Sequence[Variant], image, stop: threading.Event, pause: Callable[[], None], **how) -> None:
         """Let every pane's model answer, piece by piece in turn, until each has ended or `stop` is set.
 
-        pause: called after each piece of all, while no model computes; may raise Cancelled, and what was said stays.
+        pause: called after each piece of all, while no model computes; where it raises, what was said stays.
         """
         streams = {}
         try:
@@ -68,8 +68,6 @@ class Exchange:
                 streams[variant.id] = variant.model.chat(image, self.question, stop=stop, **how)
             for id, piece in interleave(streams, pause):
                 self.answers[id].text += piece
-        except Cancelled:
-            pass  # stopped while others computed: the machine is no longer ours, so no model says another word
         finally:
             for id, stream in streams.items():
                 stream.close()
@@ -87,4 +85,5 @@ def interleave(streams: dict[str, ChatStream], pause: Callable[[], None]) -> Ite
                 yield key, next(active[key])
             except StopIteration:
                 del active[key]
-        pause()
+        if active:
+            pause()

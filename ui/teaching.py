@@ -87,10 +87,10 @@ def of(desk) -> Teaching:
 
 
 @contextmanager
-def machine():
-    """Hold the machine for what takes a moment."""
+def machine(model):
+    """Hold the machine for what takes a moment: the model at hand, also where it is put away while this waits."""
     with jobs.TURNS.turn(threading.Event()):
-        yield
+        yield model
 
 
 # --- what is asked about ---
@@ -129,8 +129,8 @@ def lesson(number: int) -> Sample:
 def activity_of(desk, kind: str, layer: int, unit: int, picture: int, question: str) -> Activity:
     of(desk)
     sample = asked(picture, question)
-    with machine():
-        return activity(desk.model, sample, layer, kind, unit)
+    with machine(desk.model) as model:
+        return activity(model, sample, layer, kind, unit)
 
 
 def group_of(desk, kind: str, layer: int, unit: int) -> Group:
@@ -141,15 +141,15 @@ def group_of(desk, kind: str, layer: int, unit: int) -> Group:
 def trace_of(desk, picture: int, question: str) -> Trace:
     of(desk)
     sample = asked(picture, question)
-    with machine():
-        return trace(desk.model, sample)
+    with machine(desk.model) as model:
+        return trace(model, sample)
 
 
 def gap_of(desk, picture: int, removed: list[int]) -> Gap:
     of(desk)
     sample = asked(picture, pictures()[picture][2][0])
-    with machine():
-        return gap(desk.model, sample, removed)
+    with machine(desk.model) as model:
+        return gap(model, sample, removed)
 
 
 def takeover_of(desk, layer: int, ratio) -> Takeover:
@@ -157,8 +157,8 @@ def takeover_of(desk, layer: int, ratio) -> Takeover:
     if not isinstance(ratio, int | float) or not 0 < ratio <= 60:
         raise LVLMError("The share to remove is out of range: choose 1 to 60.")
     plan = plan_of(desk, "widthwise", ratio / 100)
-    with machine():
-        return takeover(desk.model, plan, layer, _taken_on())
+    with machine(desk.model) as model:
+        return takeover(model, plan, layer, _taken_on())
 
 
 @lru_cache(maxsize=1)
@@ -170,8 +170,8 @@ def heads_of(desk, number: int, layer: int) -> Effects:
     """Everything known of a sample's heads, this layer's switched off now if they were not before."""
     known = of(desk).switched.get(number)
     if known is None or layer not in {x.group.layer for x in known.effects}:
-        with machine():
-            _add(desk, number, effects(desk.model, lesson(number), _heads(desk.model, [layer])))
+        with machine(desk.model) as model:
+            _add(desk, number, effects(model, lesson(number), _heads(model, [layer])))
     return desk.teaching.switched[number]
 
 
@@ -214,10 +214,11 @@ def said_at(desk, picture: int, method: str, ratio: float) -> tuple[list[str], l
     teaching, plan = of(desk), plan_of(desk, method, ratio)
     _, path, questions = pictures()[picture]
     image = open_image(path)
-    for name, make in (("", lambda: desk.model), (method, lambda: prune(desk.model, plan))):
+    original = desk.model
+    for name, make in (("", lambda: original), (method, lambda: prune(original, plan))):
         key = (picture, name, ratio if name else 0)
         if key not in teaching.answers:
-            with machine():
+            with machine(original):
                 prompts = [(image, x) for x in questions]
                 teaching.answers[key] = make().generate(prompts, max_new_tokens=LONGEST)
     return list(questions), teaching.answers[picture, "", 0], teaching.answers[picture, method, ratio]

@@ -103,7 +103,7 @@ class Variants:
         assert variant.parent is None or variant.parent is self._known.get(variant.parent.id)
         if variant.id not in self._known:
             variant.title = self._unlike_others(variant.title)
-            self._known[variant.id] = variant
+            self._known = {**self._known, variant.id: variant}  # a new one: others go through the old one meanwhile
         self._recent = [x for x in self._recent if x != variant.id] + [variant.id]
         if variant.id not in self.panes:
             place = len(self.panes) - 1 if len(self.panes) > 1 else len(self.panes)

@@ -34,15 +34,16 @@ class Desks:
         self.shelf, self._desks, self._lock = shelf, {}, threading.Lock()
         self.budget = Budget(self._all)
 
-    def at(self, key: str) -> Desk:
-        """The desk of this key, for somebody who does something there: models that were put away come back first."""
+    def at(self, key: str, wait: bool = True) -> Desk:
+        """The desk of this key, for somebody who does something there: models that were put away come back first, if
+        the caller waits."""
         desk = self.peek(key)
         with self.budget.lock:
             desk.used = time.monotonic()
             if desk.resting is None:
                 return desk
             job = desk.job if desk.busy else resting.bring_back(desk)
-        if not _in_event_loop():
+        if wait and not _in_event_loop():
             job.thread.join(RETURN_SECONDS)
         return desk
 

@@ -1,6 +1,7 @@
 """Desks under a memory budget: who gives way, what is said, and that everything comes back as it was."""
 
 import gc
+import threading
 import weakref
 
 import pytest
@@ -10,7 +11,7 @@ from lvlm import NotEnoughMemory, memory
 from recovery import Recipe
 from tests import tiny
 from tests.ui.conftest import wait
-from ui import budget
+from ui import budget, jobs
 
 
 @pytest.fixture
@@ -29,6 +30,16 @@ def opened(desks, key: str, name: str):
 def logits(model) -> torch.Tensor:
     with torch.no_grad():
         return model.network(**tiny.inputs()).logits
+
+
+def test_nobody_gives_way_while_an_answer_is_read_closely(desks):
+    """A desk whose answer waits to be read keeps its models; then they may go."""
+    desk = opened(desks, "a", "one")
+    with jobs.TURNS.turn(threading.Event()):
+        desk.looking.job = job = jobs.Job("Read", lambda report: None).start()
+        assert not budget._idle(desk)
+    wait(job)
+    assert budget._idle(desk)
 
 
 def test_storages_count_once(desks):

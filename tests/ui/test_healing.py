@@ -164,6 +164,9 @@ def test_a_run_is_worked_on_once(desk, desks, monkeypatch):
     assert runs.unfinished(run.digest) is None
     (run.folder / "run.json").write_text(about)
     desk.healing.goes_on = runs.unfinished(run.digest)
+    with run.held(), pytest.raises(LVLMError, match="another window"):
+        desk.discard_run()
+    assert folders() and desk.healing.goes_on is not None
     desk.discard_run()
     assert folders() == [] and desk.healing.goes_on is None
 

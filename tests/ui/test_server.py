@@ -1,6 +1,7 @@
 """The server towards those who mean it no good: no file of the machine, no other session's, no other address is reached
 through it, and every limit is told in a sentence."""
 
+import asyncio
 import gc
 import hashlib
 import http.client
@@ -14,6 +15,7 @@ import sys
 import weakref
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -272,6 +274,26 @@ def test_a_session_that_was_left_leaves_nothing(served, monkeypatch):
     assert "no such workspace" in served.call("look", workspace=name)
     assert served.call("look", workspace=kept)["model"] == "one" and "another" not in served.desks.shelf.names
     assert gallery and all(x.is_file() for x in gallery)
+
+
+def test_clearing_goes_on_after_it_failed(tmp_path, monkeypatch):
+    """A folder that goes while it is listed ends one clearing, not all that would follow."""
+    cleared, app = [], SimpleNamespace(begin_lean=lambda: None)
+
+    def sweep(*given):
+        cleared.append(given)
+        if len(cleared) == 1:
+            raise FileNotFoundError("gone meanwhile")
+
+    async def serving_for_a_while():
+        async with serving._sweeping(app, tmp_path)(None):
+            while len(cleared) < 2:
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(serving, "sweep", sweep)
+    monkeypatch.setattr(limits, "SWEEP_SECONDS", 0)
+    asyncio.run(asyncio.wait_for(serving_for_a_while(), 60))
+    assert cleared == 2 * [(app, tmp_path)]
 
 
 def test_a_page_that_closes_is_forgotten(served):

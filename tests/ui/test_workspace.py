@@ -135,6 +135,41 @@ def test_an_answer_stopped_while_others_compute_lets_them(desk):
     assert held[0] is held[1] and held[0].thread == computes.thread.ident and not jobs.TURNS._line
 
 
+def test_who_finds_the_line_full_is_told_about_the_own_question(desk, monkeypatch):
+    """What was asked last is known even where it came to nothing at once."""
+    monkeypatch.setattr(jobs, "MOST_IN_LINE", 0)
+    job = wait(desk.ask(None, "and pears?", max_new_tokens=4, temperature=0))
+    assert job.state == "failed" and "in line" in job.error
+    assert desk.asked.question == "and pears?" and not desk.talk
+
+
+def test_two_who_load_a_model_at_once_both_hold_it():
+    """It stays until the second has put it back as well."""
+
+    def load(name, report):
+        if not shelf.names:  # the other one is quicker
+            shelf._load = lambda name, report: "quick"
+            shelf.take(name, "b", report)
+        return "slow"
+
+    shelf = workspace.Shelf(load)
+    shelf._choose_cores = lambda: None
+    assert shelf.take("one", "a", None).model == "quick"
+    shelf.leave("b")
+    assert shelf.names == ["one"]
+    shelf.leave("a")
+    assert shelf.names == []
+
+
+def test_variants_can_be_gone_through_while_one_is_added(desk):
+    """Whoever lists what is at hand sees what was there when it began."""
+    seen = []
+    for variant in desk.variants._known.values():
+        seen.append(variant.id)
+        wait(desk.prune())
+    assert seen == ["original"] and len(desk.variants) == 2
+
+
 def test_a_refused_question_leaves_the_talk_as_it_was(desk):
     """A question longer than the context is refused in one sentence; earlier answers stay."""
     wait(desk.ask(None, "how many?", max_new_tokens=4, temperature=0))
@@ -212,7 +247,7 @@ def test_pieces_come_in_turn():
     pieces = list(interleave(streams, lambda: heard.append("others")))
     assert pieces == [("original", "a"), ("pruned-1", "x"), ("original", "b"), ("original", "c")]
     both, one = ["original on", "pruned-1 on", "others"], ["original on", "others"]
-    assert heard == [*both, *both, *one, *one]
+    assert heard == [*both, *both, *one, "original on"]
 
 
 def test_a_saved_variant_opens_again_as_it_was(desk, tmp_path):

@@ -1,12 +1,13 @@
 """What all API calls share: finding a caller's workspace, waiting for its jobs, and files in and out."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from lvlm.errors import LVLMError
 from ui.desk import Desk
 from ui.jobs import Job
-from ui.workspace import Desks
+from ui.workspace import RETURN_SECONDS, Desks
 
 LOOK_SECONDS = 0.05  # between two looks at a job
 
@@ -19,7 +20,11 @@ async def at(desks: Desks, workspace: str) -> Desk:
             "There is no such workspace: please call open_workspace, and hand the name that it gives to every call. "
             "One that nobody used for an hour is cleared away."
         )
-    return await asyncio.to_thread(desks.at, workspace)
+    desk = await asyncio.to_thread(desks.at, workspace, False)
+    if desk.resting is not None and desk.busy:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over(desk.job), RETURN_SECONDS)
+    return desk
 
 
 def ready(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from lvlm.errors import LVLMError
 from lvlm.images import check_question, open_image
 from ui import looking, pictures, told
 from ui.desk import Desk
-from ui.endpoints.common import LOOK_SECONDS, at, ended, ready, uploaded
+from ui.endpoints.common import LOOK_SECONDS, at, ended, over, ready, uploaded
 from ui.talk import How
 from ui.workspace import Desks
 
@@ -64,7 +64,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         if desk.answering is not None and desk.answering.busy:
             raise LVLMError("The last question is still being answered: please wait, or call cancel.")
         job = desk.ask(desk.image, check_question(question), **vars(how))
-        exchange, before = desk.talk[-1], None
+        exchange, before = desk.asked, None
         try:
             while job.busy:
                 said = told.exchange(exchange)
@@ -115,7 +115,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         if pair is None or pair.other.id != variant:
             raise LVLMError(f"{variant} gave no answer that can be compared: ask it and another model first.")
         if (job := desk.looking.job) is not None:
-            await ended(job)  # small models read at once
+            await over(job)  # small models read at once; what failed is begun anew
         await ended(looking.read(desk))
         return looking.chosen(desk)
 
