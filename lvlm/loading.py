@@ -1,4 +1,4 @@
-"""A catalogue name, hub id or local folder → LVLM. Reads safetensors and JSON only; executes nothing in them."""
+"""A catalogue name, hub id or local folder → LVLM. Reads no pickle; runs no code of it."""
 
 import copy
 import os

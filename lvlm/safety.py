@@ -1,4 +1,4 @@
-"""What a checkpoint folder may hold. Nothing of it runs: whatever reads the folder is shown a copy without what could.
+"""What a checkpoint folder may hold. No code of it runs: whatever reads the folder is shown a copy without what could.
 
 Left out of the copy: pickles, Python files, links out of the folder, and entries that name other files or libraries.
 Refused: requests to run code, adapters, foreign quantizations, sizes that no model has. Weights are linked, not copied.
