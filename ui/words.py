@@ -66,11 +66,9 @@ def percent(fraction: float) -> str:
 
 def queued(before: int) -> str:
     """How many go first of somebody who waits."""
-    return (
-        say("{others} {others:other is|others are} before you", others=before)
-        if before
-        else say("Waiting for its turn")
-    )
+    if not before:
+        return say("Waiting for its turn")
+    return say("{others} {others:other is|others are} before you", others=before)
 
 
 def size(model) -> str:
