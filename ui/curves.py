@@ -109,6 +109,9 @@ def terms(points: Sequence[LossPoint]) -> go.Figure:
         figure.add_scatter(
             x=steps,
             y=smooth,
+            name=NAMES[name],
+            customdata=[x.losses[name] for x in points if x.losses],  # for the table: the faint line has no hover
+            meta={"columns": ["loss on its batch"]},
             mode="lines",
             line=dict(color=RECOVERED, width=2, dash=DASHES[name]),
             hovertext=[

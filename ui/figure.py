@@ -49,8 +49,9 @@ def table(drawn: dict) -> pd.DataFrame:
     """Every point of a figure (Plotly's JSON: data and layout) that says something on hover, a row each; others are
     marks upon those.
 
-    Columns, where anything is in them: panel, series, one for each axis by its title, value (a map's), error (half the
-    interval that is drawn), note (what is said on hover), and what a trace's `meta["columns"]` names of its customdata.
+    Columns, where anything is in them: panel, series, one for each axis by its title, value (a map's), the lower and the
+    upper end of each interval that is drawn, note (what is said on hover), and what a trace's `meta["columns"]` names of
+    its customdata.
     """
     layout = drawn.get("layout", {})
     parts = [_rows(trace, layout) for trace in drawn.get("data", []) if trace.get("hoverinfo") != "skip"]
@@ -79,10 +80,8 @@ def _rows(trace: dict, layout: dict) -> pd.DataFrame:
     }
     if z is not None:
         columns["value"] = z.ravel()
-    for bar, name in ((trace.get(f"error_{axis}") or {}, f"error of {axis_name}") for axis, axis_name in
-                      (("x", x_name), ("y", y_name))):  # fmt: skip
-        if bar.get("array") is not None:
-            columns[name] = _array(bar["array"])
+    for axis, name in (("x", x_name), ("y", y_name)):
+        columns |= _ends(trace.get(f"error_{axis}") or {}, name, columns[name])
     columns["note"] = _notes(trace, count)
     found = pd.DataFrame({name: _fit(values, count) for name, values in columns.items()})
     told = _array(trace.get("customdata"))
@@ -92,6 +91,16 @@ def _rows(trace: dict, layout: dict) -> pd.DataFrame:
             found[name] = told[:, i]
     drawn = z.ravel() if z is not None else found[x_name] if trace.get("orientation") == "h" else found[y_name]
     return found[~pd.isna(np.asarray(drawn, dtype=object))]
+
+
+def _ends(bar: dict, name: str, values) -> dict:
+    """Both ends of Plotly's error bars about the values of an axis; without `arrayminus` they reach as far both ways."""
+    above = _array(bar.get("array"))
+    if above is None:
+        return {}
+    below = _array(bar["arrayminus"]) if bar.get("arrayminus") is not None else above
+    sizes = [np.asarray(x, dtype=float) for x in (values, below, above)]
+    return {f"lower end of {name}": sizes[0] - sizes[1], f"upper end of {name}": sizes[0] + sizes[2]}
 
 
 def _axis(trace: dict, layout: dict, letter: str) -> str:

@@ -1,9 +1,12 @@
 """Figures of a healing run: what is drawn is what was measured, and the title says it."""
 
+import json
+
 import numpy as np
 
 from lvlm.events import LossPoint
 from ui import curves
+from ui.figure import table
 from ui.words import VARIANT_COLOURS
 
 
@@ -43,6 +46,17 @@ def test_every_term_in_use_has_a_line_of_its_own_dash_and_a_name():
         assert [x.text for x in figure.layout.annotations] == [curves.NAMES[x] for x in terms]
     exact = [LossPoint(1, 1, {"sft": 1.0, "kl": 0.0}, None, 1.0, 1.0)]
     assert np.isfinite(curves.terms(exact).layout.yaxis.range).all()
+
+
+def test_the_table_has_what_each_batch_lost():
+    """Beside the smoothed line every term's own losses stand in the file, term by term, exactly."""
+    run = points({0: 1.0})
+    found = table(json.loads(curves.terms(run).to_json()))
+    assert list(found["series"].unique()) == ["SFT", "L2"]
+    for series, name in (("SFT", "sft"), ("L2", "l2")):
+        rows = found[found["series"] == series]
+        assert rows["loss on its batch"].tolist() == [x.losses[name] for x in run[1:]]
+        assert rows["step"].tolist() == list(range(1, 11))
 
 
 def test_names_do_not_lie_over_one_another():

@@ -38,13 +38,24 @@ def test_a_map_is_a_row_a_cell_with_its_own_numbers():
 
 
 def test_panels_are_told_apart():
-    """Every point says under which of the panels' titles it stands; error bars keep their size."""
+    """Every point says under which of the panels' titles it stands."""
     drawn = make_subplots(1, 2, subplot_titles=["Left", "Right <b>one</b>"])
     for column in (1, 2):
-        drawn.add_scatter(x=[1, 2], y=[3.0, 4.0], error_y=dict(array=[0.1, 0.2]), name="a", row=1, col=column)
+        drawn.add_scatter(x=[1, 2], y=[3.0, 4.0], name="a", row=1, col=column)
     found = table(drawn)
     assert found["panel"].tolist() == ["Left", "Left", "Right one", "Right one"]
-    assert found["error of y"].tolist() == [0.1, 0.2] * 2
+
+
+def test_intervals_keep_both_ends():
+    """Error bars that reach further down than up, along either axis, are told by where they end; those of one size, too."""
+    drawn = go.Figure()
+    drawn.add_scatter(x=[1, 2], y=np.array([3.0, 4.0]), error_y=dict(array=np.array([0.5, 1.0]), arrayminus=[1.5, 2.0]))
+    drawn.add_scatter(x=[1, 2], y=[5, 6], error_x=dict(array=[0.5, 0.25]))
+    found = table(drawn)
+    assert found["lower end of y"].dropna().tolist() == [1.5, 2.0]
+    assert found["upper end of y"].dropna().tolist() == [3.5, 5.0]
+    assert found["lower end of x"].dropna().tolist() == [0.5, 1.75]
+    assert found["upper end of x"].dropna().tolist() == [1.5, 2.25]
 
 
 def test_the_apps_own_maps_say_which_head_goes_and_how_important_it_is():
