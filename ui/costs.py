@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from evaluation import paper
-from evaluation.choices import PUBLISHED
-from evaluation.experiments import BARS, EXPERIMENTS
+from evaluation.experiments import EXPERIMENTS
 from evaluation.findings import FAILS, FINDINGS, HOLDS, OPEN, PARTLY, Finding
+from evaluation.highlights import highlight
 from evaluation.suites import NINE
 from ui import words
 from ui.texts import minus, retell, say
@@ -43,59 +43,36 @@ SAID = {  # what the paper says against itself: beginnings of `paper.Contradicti
 NUMBERLESS = "The paper prints no numbers for this, only {where}: nothing can be laid under ours."
 
 
-def _at(table: pd.DataFrame, column: str = "AVG-%", **where) -> float:
-    """Mean of a column over the rows that these columns single out; NaN where there are none."""
-    for name, wanted in where.items():
-        table = table[table[name] == wanted]
-    return float(table[column].mean())
-
-
-def _middle(table: pd.DataFrame) -> float:
-    """The ratio that a sentence is about: 30%, or else the smallest measured."""
-    ratios = sorted(x for x in table["ratio"].unique() if x > 0)
-    return 0.30 if 0.30 in ratios else ratios[0]
-
-
-def _zero_shot(t: pd.DataFrame) -> str:
-    ratio = _middle(t)
-    wide, deep = (_at(t, method=x, ratio=ratio) for x in ("widthwise", "layerwise"))
+def _zero_shot(ratio: float, widthwise: float, layerwise: float) -> str:
     return say(
         "Removing {share} keeps {wide:.0f}% of the score widthwise and {deep:.0f}% layerwise",
-        share=percent(ratio), wide=wide, deep=deep,
+        share=percent(ratio), wide=widthwise, deep=layerwise,
     )  # fmt: skip
 
 
-def _modality(t: pd.DataFrame) -> str:
-    ratio = _middle(t)
-    seen, blind = (100 - _at(t, method="widthwise", ratio=ratio, images=x) for x in (True, False))
+def _modality(ratio: float, seen: float, blind: float) -> str:
     return say(
         "Removing {share} widthwise costs {seen:.0f}% with images and {blind:.0f}% with words alone",
         share=percent(ratio), seen=seen, blind=blind,
     )  # fmt: skip
 
 
-def _efficiency(t: pd.DataFrame) -> str:
-    ratio, dense = _middle(t), t[t["ratio"] == 0]
-    less = [
-        100 * (1 - _at(t, column, method="layerwise", ratio=ratio) / float(dense[column].iloc[0]))
-        for column in ("weights GiB", "first token ms")
-    ]
+def _efficiency(ratio: float, memory: float, time: float) -> str:
     return say(
         "{share} fewer layers: {less:.0f}% less memory, and the first word {time:.0f}% sooner"
-        if less[1] > 0
+        if time > 0
         else "{share} fewer layers: {less:.0f}% less memory, and the first word {time:.0f}% later",
-        share=percent(ratio), less=less[0], time=abs(less[1]),
+        share=percent(ratio), less=memory, time=abs(time),
     )  # fmt: skip
 
 
-def _calibration(t: pd.DataFrame) -> str:
-    t = t[t["ratio"] > 0]
-    few, ten, many = (_at(t, calibration=x) for x in (1, 10, 50))
-    return say("One sample keeps {few:.0f}% on average, ten {ten:.0f}%, fifty {many:.0f}%", few=few, ten=ten, many=many)
+def _calibration(one: float, ten: float, fifty: float) -> str:
+    return say(
+        "One sample keeps {few:.0f}% on average, ten {ten:.0f}%, fifty {many:.0f}%", few=one, ten=ten, many=fifty
+    )
 
 
-def _parts(t: pd.DataFrame) -> str:
-    more = _at(t, train="lora") - _at(t, train="projector")
+def _parts(more: float) -> str:
     return say(
         "LoRA heals {points:.1f} points more than the projector alone, on average"
         if more > 0
@@ -104,30 +81,24 @@ def _parts(t: pd.DataFrame) -> str:
     )
 
 
-def _losses(t: pd.DataFrame) -> str:
-    means = t[t["losses"] != "none"].groupby("losses")["AVG-%"].mean()
-    best, worst = (x.upper().replace("+", " + ") for x in (means.idxmax(), means.idxmin()))
+def _losses(best: str, most: float, worst: str, least: float) -> str:
+    best, worst = (x.upper().replace("+", " + ") for x in (best, worst))
     return say(
         "{best} heals best on average ({most:.0f}% kept), {worst} worst ({least:.0f}%)",
-        best=best, most=means.max(), worst=worst, least=means.min(),
+        best=best, most=most, worst=worst, least=least,
     )  # fmt: skip
 
 
-def _data(t: pd.DataFrame) -> str:
-    few, whole = (_at(t, fraction=x) for x in (0.05, 1.0))
+def _data(few: float, whole: float) -> str:
     return say("5% of the data heals to {few:.0f}% on average, all of it to {whole:.0f}%", few=few, whole=whole)
 
 
-def _practice(t: pd.DataFrame) -> str:
-    t = t[t["ratio"] > 0].sort_values("ratio")
-    ends = [say("{kept:.0f}% at {share}", kept=x["AVG-%"], share=percent(x["ratio"])) for x in (t.iloc[0], t.iloc[-1])]
+def _practice(smallest: float, most: float, largest: float, least: float) -> str:
+    ends = [say("{kept:.0f}% at {share}", kept=x, share=percent(y)) for x, y in ((most, smallest), (least, largest))]
     return say("Healed as advised, the model keeps {ends} removed", ends=words.listed(list(dict.fromkeys(ends))))
 
 
-def _int8(t: pd.DataFrame) -> str:
-    both = t.pivot(index="ratio", columns="int8", values=["AVG-%", "weights GiB"]).dropna()
-    most = float((both[("AVG-%", False)] - both[("AVG-%", True)]).max())
-    less = 100 * (1 - float((both[("weights GiB", True)] / both[("weights GiB", False)]).mean()))
+def _int8(most: float, less: float) -> str:
     return say(
         "Eight bits cost at most {points:.1f} points and save {less:.0f}% of the weights' memory"
         if most > 0
@@ -136,35 +107,25 @@ def _int8(t: pd.DataFrame) -> str:
     )  # fmt: skip
 
 
-def _answers(t: pd.DataFrame) -> str:
-    t = t.sort_values("ratio")
-    first, last = t.iloc[0], t.iloc[-1]
+def _answers(before: float, after: float, ratio: float) -> str:
     return say(
         "{before:.0f}% of the answers are right before pruning, {after:.0f}% at {share}",
-        before=first["AVG"], after=last["AVG"], share=percent(last["ratio"]),
+        before=before, after=after, share=percent(ratio),
     )  # fmt: skip
 
 
-def _healing(t: pd.DataFrame) -> str:
-    t = t[(t["ratio"] > 0) & (t["fraction"] == 1)]
-    reached = sum(x["AVG-%"] >= 100 * BARS[x["ratio"]] for x in t.to_dict("records"))
-    return say("{reached} of {of} healed models reach what was aimed at", reached=reached, of=len(t))
+def _healing(reached: int, of: int) -> str:
+    return say("{reached} of {of} healed models reach what was aimed at", reached=reached, of=of)
 
 
-def _beyond(t: pd.DataFrame) -> str:
-    ratio = _middle(t)
-    plain = _at(t, method="widthwise", chosen=PUBLISHED, repair=False, ratio=ratio)
-    best = t[(t["ratio"] == ratio) & (t["method"] != "layerwise")]["AVG-%"].max()
+def _beyond(ratio: float, plain: float, best: float) -> str:
     return say(
         "Without training, {share} widthwise keeps {plain:.0f}% as published and {best:.0f}% by the best way here",
         share=percent(ratio), plain=plain, best=best,
     )  # fmt: skip
 
 
-def _repaired(t: pd.DataFrame) -> str:
-    t = t[t["ratio"] > 0]
-    half = _at(t, chosen="global", repair=True, planned=t["planned"].min())
-    whole = _at(t, repair=False, planned=t["planned"].max())
+def _repaired(half: float, whole: float) -> str:
     return say(
         "Half of the training heals to {half:.0f}% after a better choice and repair, all of it as published to "
         "{whole:.0f}%",
@@ -172,7 +133,7 @@ def _repaired(t: pd.DataFrame) -> str:
     )  # fmt: skip
 
 
-SENTENCES: dict[str, Callable[[pd.DataFrame], str]] = {
+SENTENCES: dict[str, Callable[..., str]] = {  # of the numbers in evaluation.highlights
     "zero-shot": _zero_shot, "modality": _modality, "efficiency": _efficiency, "calibration": _calibration,
     "parts": _parts, "losses": _losses, "data": _data, "practice": _practice, "int8": _int8, "answers": _answers,
     "healing": _healing, "competing": _healing, "beyond": _beyond, "repaired": _repaired,
@@ -181,14 +142,8 @@ SENTENCES: dict[str, Callable[[pd.DataFrame], str]] = {
 
 def finding(experiment: str, table: pd.DataFrame) -> str:
     """What the figure shows, in one sentence; the experiment's title while too little of it is measured to say."""
-    title = say(EXPERIMENTS[experiment].title)
-    if table.empty or not (table["ratio"] > 0).any():
-        return title
-    try:
-        said = SENTENCES[experiment](table)
-    except (IndexError, KeyError, ValueError):  # a part of the grid is missing
-        return title
-    return title if "nan" in said else said
+    found = highlight(experiment, table)
+    return say(EXPERIMENTS[experiment].title) if found is None else SENTENCES[experiment](**found)
 
 
 NAMES = {"ratio": "removed %", "images": "asked with", "int8": "weights", "train": "trained", "fraction": "data %",
