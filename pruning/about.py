@@ -92,7 +92,7 @@ def removed(plan: Plan) -> Removed:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Parameters that both plans remove, that only the first does, and only the second."""
+    """Parameters, or units, that both plans remove, that only the first does, and only the second."""
 
     both: int
     first: int
@@ -153,3 +153,14 @@ def split(first: Plan, second: Plan | None = None) -> tuple[Split, Split]:
             rows.append(first.unit_costs[i][1 + place] * np.array([shape[place] - gone.sum(), *gone]))
         found.append(Split(*np.array(rows).T))
     return found[0], found[1]
+
+
+def layers_size(attention: Split, mlp: Split) -> tuple[int, int]:
+    """Parameters of all decoder layers, norms left out: before pruning, and under the first plan."""
+    before = int((attention.whole + mlp.whole).sum())
+    return before, before - sum(int((x.both + x.first).sum()) for x in (attention, mlp))
+
+
+def around(plan: Plan) -> int:
+    """Parameters of the decoder that are in no layer: embeddings, last norm and output head."""
+    return plan.cost.before.parameters.decoder - sum(layer for layer, *_ in plan.unit_costs)

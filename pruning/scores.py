@@ -53,6 +53,11 @@ class RankCorrelation:
     heads: np.ndarray
     neurons: np.ndarray
 
+    @property
+    def of_neurons(self) -> float:
+        """Mean over the layers that have several neurons."""
+        return float(np.nanmean(self.neurons))
+
 
 @dataclass(frozen=True, eq=False)
 class Scores:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from pruning import shares
 from ui.plots import ATTENTION, BOTH, GOES, MARGIN, MLP, ONLY_KEPT, STAYS, Marks, compared, dots, fates, framed, pins
 from ui.plots import row_height, strokes
 from ui.texts import say
@@ -19,19 +20,18 @@ GAP = 0.35  # rows between what stands around the layers
 
 def influence_finding(influence: np.ndarray, removed: Sequence[int], other: Sequence[int] | None = None) -> str:
     """What the bars show, in one sentence: what goes, or where the influence sits; or what two plans share."""
-    layers, total = len(influence), float(np.sum(influence))
+    layers = len(influence)
     if other is not None and (len(removed) or len(other)):
-        both = set(removed) & set(other)
-        return compared("layers", len(both), len(removed) - len(both), len(other) - len(both))
+        found = shares.common(*(np.isin(np.arange(layers), x) for x in (removed, other)))
+        return compared("layers", found.both, found.first, found.second)
     if removed:
-        share = float(np.sum(influence[list(removed)])) / total if total else 0.0
+        share = shares.share(influence, removed)
         return say(
             "{n:Layer|Layers} {layers} {n:carries|carry} {share} of the influence and {n:goes|go}",
             n=len(removed), layers=some(removed), share=percent(round(share, 2)),
         )  # fmt: skip
-    descending = np.cumsum(np.sort(influence)[::-1])
-    few = int(np.searchsorted(descending, 0.6 * total)) + 1
-    share = percent(round(float(descending[few - 1] / total), 2)) if total else "0%"
+    few, share = shares.fewest(influence, 0.6)
+    share = percent(round(share, 2))
     return say(
         "{few} of {layers} layers {few:carries|carry} {share} of the influence", few=few, layers=layers, share=share
     )

@@ -3,9 +3,8 @@
 from functools import lru_cache
 
 import gradio as gr
-import numpy as np
 
-from pruning import forecast, overlap, split, way
+from pruning import about, forecast, overlap, split, way
 from ui import bars, plots, predicted, spread, words
 from ui.texts import retell, say
 from ui.workspace import Desk
@@ -46,14 +45,12 @@ def draw(desk: Desk) -> list:
 
 def _network(plan, kept, marks: plots.Marks) -> list:
     attention, mlp = split(plan, kept)
-    before, parts = int((attention.whole + mlp.whole).sum()), plan.cost.before.parameters
-    gone = [int((getattr(attention, x) + getattr(mlp, x)).sum()) for x in ("both", "first", "second")]
+    parts = plan.cost.before.parameters
     common = overlap(plan, kept) if kept else None
     shared = (common.both, common.first, common.second) if common else None
-    around = parts.vision, parts.projector, parts.decoder - sum(x[0] for x in plan.unit_costs)
     return [
-        words.heading(bars.network_finding(before, before - gone[0] - gone[1], shared), say(HOW_TO["network"])),
-        bars.network(attention, mlp, *around, marks),
+        words.heading(bars.network_finding(*about.layers_size(attention, mlp), shared), say(HOW_TO["network"])),
+        bars.network(attention, mlp, parts.vision, parts.projector, about.around(plan), marks),
     ]
 
 
@@ -101,4 +98,4 @@ def _cheaper(scores) -> str:
 
 @lru_cache(maxsize=4)  # the slider draws the same scores over and over
 def _alike(scores) -> float:
-    return float(np.nanmean(scores.rank_correlation("taylor", "taylor-sum").neurons))
+    return scores.rank_correlation("taylor", "taylor-sum").of_neurons

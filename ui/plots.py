@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from pruning import Unit
+from pruning import Unit, shares
+from pruning.shares import Kept
 from ui.texts import say
 from ui.words import VARIANT_COLOURS, percent
 
@@ -25,8 +26,6 @@ NEURON_COLUMNS = 96  # neurons are drawn as this many equal groups a layer
 STAYS, GOES, ONLY_KEPT, BOTH = "stays", "goes", "goes in the kept plan only", "goes in both plans"
 STROKES = {GOES: "/", ONLY_KEPT: "\\", BOTH: "x"}  # of bars
 CROSSES = {GOES: "line-ne", ONLY_KEPT: "line-nw", BOTH: "x-thin"}  # over heads
-
-Kept = Sequence[Sequence[int]]  # per original layer: the indices that stay (empty: the whole layer goes)
 
 
 @dataclass(frozen=True)
@@ -132,23 +131,6 @@ def compared(noun: str, both: float, this: float, kept: float, said=lambda x: f"
     return say(", ").join([many if both else say("No {things} go in both plans", things=things), *alone])
 
 
-def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of unequal length as one (L, widest) array, NaN past a row's end."""
-    table = np.full((len(rows), max(map(len, rows))), np.nan)
-    for i, row in enumerate(rows):
-        table[i, : len(row)] = row
-    return table
-
-
-def _goes(rows: Sequence[np.ndarray], kept: Kept) -> np.ndarray:
-    """(L, widest) bool: True where an existing entry is not kept."""
-    gone = np.zeros((len(rows), max(map(len, rows))), dtype=bool)
-    for i, row in enumerate(rows):
-        gone[i, : len(row)] = True
-        gone[i, np.asarray(kept[i], dtype=int)] = False
-    return gone
-
-
 def _map(
     values: np.ndarray, gone: np.ndarray, told: np.ndarray, names: list[str], sentence: str, gap: float
 ) -> list[dict]:
@@ -158,11 +140,9 @@ def _map(
     `told` (L, widest, k): what the hover `sentence` may name as %{customdata[i]}, and a table of the figure by these
     `names`; the sentence's "$" becomes "stays" or "goes".
     """
-    means = np.nanmean(values, axis=1, keepdims=True)
-    shares = np.divide(values, means, out=np.ones_like(values), where=means > 0)
-    shares[np.isnan(values)] = np.nan
-    positive = shares[np.isfinite(shares) & (shares > 0)]
-    logs = np.log10(np.maximum(shares, positive.min() if positive.size else 1.0))  # zeros sink to the floor
+    relative = shares.relative(values, of_nothing=1.0)
+    positive = relative[np.isfinite(relative) & (relative > 0)]
+    logs = np.log10(np.maximum(relative, positive.min() if positive.size else 1.0))  # zeros sink to the floor
     low, high = float(np.nanmin(logs)), float(np.nanmax(logs))
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -189,19 +169,16 @@ def _map(
 
 def heads_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None) -> str:
     """How many heads go and how little of the importance they hold; or what two plans have in common."""
-    total, gone = sum(map(len, scores)), _goes(scores, kept)
     if other is not None:
-        also = _goes(scores, other)
-        return compared("heads", (gone & also).sum(), (gone & ~also).sum(), (also & ~gone).sum())
-    if not gone.any():
-        best = int(np.argmax([np.sum(row) for row in scores]))
-        return say("All {total} heads stay; layer {layer}'s matter most", total=total, layer=best)
-    importance = sum(float(np.sum(row)) for row in scores)
-    lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
-    share = lost / importance if importance else 0.0
+        found = shares.common(shares.going(scores, kept), shares.going(scores, other))
+        return compared("heads", found.both, found.first, found.second)
+    lost = shares.lost(scores, kept)
+    if not lost.units:
+        best = shares.weightiest(scores)
+        return say("All {total} heads stay; layer {layer}'s matter most", total=lost.of, layer=best)
     return say(
         "{gone} of {total} heads go; they hold {share} of the heads' importance",
-        gone=int(gone.sum()), total=total, share=percent(round(share, 3)),
+        gone=lost.units, total=lost.of, share=percent(round(lost.importance, 3)),
     )  # fmt: skip
 
 
@@ -213,8 +190,7 @@ def heads(
     `scores`: per layer (heads,), or (key/value groups,) where `group` > 1 query heads share one key/value head.
     other: what a second plan keeps.
     """
-    values, gone = _table(scores), _goes(scores, kept)
-    ranks = 1 + np.sum(values[:, None, :] > values[:, :, None], axis=2)
+    values, gone = shares.laid(scores), shares.going(scores, kept)
     what = (
         say("head {number}", number="%{x}")
         if group == 1
@@ -223,7 +199,7 @@ def heads(
     traces = _map(
         values,
         gone,
-        np.dstack([values, ranks]),
+        np.dstack([values, shares.ranks(values)]),
         [say("importance"), say("rank")],
         say(
             "<b>Layer {layer}, {head}</b> $<br>importance {importance}, rank {rank} in its layer",
@@ -234,7 +210,7 @@ def heads(
         ),  # fmt: skip
         gap=3,
     )
-    found = fates(gone, None if other is None else _goes(scores, other))
+    found = fates(gone, None if other is None else shares.going(scores, other))
     for what_goes, symbol in CROSSES.items() if other is not None else {GOES: CROSSES[BOTH]}.items():
         ys, xs = np.nonzero(found == what_goes)
         marker = dict(symbol=symbol, size=8, line=dict(width=1.8, color=GONE))
@@ -251,23 +227,19 @@ def heads(
 
 def neurons_finding(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None) -> str:
     """How many neurons go and how little of the importance they hold; or what two plans have in common."""
-    gone = _goes(scores, kept)
-    total = sum(map(len, scores))
     if other is not None:
-        also = _goes(scores, other)
-        return compared("neurons", (gone & also).sum(), (gone & ~also).sum(), (also & ~gone).sum())
-    importance = sum(float(np.sum(row)) for row in scores)
-    if not gone.any():
-        top = sum(float(np.sum(np.sort(row)[-len(row) // 10 :])) for row in scores)
+        found = shares.common(shares.going(scores, kept), shares.going(scores, other))
+        return compared("neurons", found.both, found.first, found.second)
+    lost = shares.lost(scores, kept)
+    if not lost.units:
         return say(
             "All {total:,} neurons stay; the top tenth holds {share} of their importance",
-            total=total, share=percent(round(top / importance if importance else 0.0, 2)),
+            total=lost.of, share=percent(round(shares.top_tenth(scores), 2)),
         )  # fmt: skip
-    lost = sum(float(np.sum(row[gone[i, : len(row)]])) for i, row in enumerate(scores))
     return say(
         "{gone} of the neurons go; they hold {share} of the neurons' importance",
-        gone=percent(round(gone.sum() / total, 2)),
-        share=percent(round(lost / importance if importance else 0.0, 3)),
+        gone=percent(round(lost.share, 2)),
+        share=percent(round(lost.importance, 3)),
     )
 
 
@@ -278,21 +250,11 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None,
     is, dotted, that of a second plan, which keeps `other`.
     """
     columns = min(NEURON_COLUMNS, min(map(len, scores)))
-    means, lost, cuts = np.empty((len(scores), columns)), np.empty((len(scores), columns)), np.empty(len(scores))
-    for i, row in enumerate(scores):
-        goes = np.ones(len(row), dtype=bool)
-        goes[np.asarray(kept[i], dtype=int)] = False
-        order = np.argsort(row)
-        order = np.concatenate([order[goes[order]], order[~goes[order]]])  # what goes first, then by importance
-        edges = np.linspace(0, len(row), columns + 1).round().astype(int)
-        for out, values in ((means, row), (lost, goes)):
-            out[i] = np.add.reduceat(values[order], edges[:-1], dtype=float) / np.diff(edges)
-        cuts[i] = goes.mean() * columns - 0.5
-    share = np.broadcast_to((cuts[:, None] + 0.5) / columns, means.shape)
+    found, gone = shares.groups(scores, kept, columns), shares.gone_of_each(scores, kept)
     traces = _map(
-        means,
-        lost > 0.5,
-        np.dstack([means, share]),
+        found.importance,
+        found.goes > 0.5,
+        np.dstack([found.importance, np.broadcast_to(gone[:, None], found.goes.shape)]),
         [say("mean importance"), say("share that goes")],
         say(
             "<b>Layer {layer}</b>: {share} of its neurons go<br>this group $, mean importance {importance}",
@@ -302,10 +264,9 @@ def neurons(scores: Sequence[np.ndarray], kept: Kept, other: Kept | None = None,
         ),  # fmt: skip
         gap=0,
     )
-    traces.append(_cut(cuts, "solid"))
+    traces.append(_cut(gone * columns - 0.5, "solid"))
     if other is not None:
-        shares = [1 - len(x) / len(row) for x, row in zip(other, scores, strict=True)]
-        traces.append(_cut(np.array(shares) * columns - 0.5, "dot"))
+        traces.append(_cut(shares.gone_of_each(scores, other) * columns - 0.5, "dot"))
     title = say("neurons, least important first")
     x = dict(showticklabels=False, range=[-0.5, columns - 0.5], title=dict(text=title, standoff=14))
     return framed(traces, len(scores), title, marks, x)

@@ -5,7 +5,7 @@ import pytest
 
 from lvlm import BadPlan
 from pruning import Unit, make_plan, prune
-from pruning.about import facts, overlap, removed, split
+from pruning.about import around, facts, layers_size, overlap, removed, split
 from tests import tiny
 
 FAMILIES = ["llama", "llama-gqa", "phi", "phi3"]
@@ -106,3 +106,14 @@ def test_units_that_go_are_those_that_the_pruned_model_lacks(family, method):
     assert found.heads == found.all_heads - sum(x.groups for x in left)
     assert found.neurons == found.all_neurons - sum(x.neurons for x in left) > 0
     assert found.share_of_neurons == found.neurons / found.all_neurons
+
+
+def test_layers_and_what_is_around_them_are_the_decoder():
+    """Their sizes, the norms left out, never count a parameter twice; pruning takes from the layers alone."""
+    scores = tiny.scores(tiny.model("llama"))
+    plan, whole = make_plan(scores, ratio=0.4), make_plan(scores, ratio=0.0)
+    before, after = layers_size(*split(plan))
+    decoder, layers = plan.cost.before.parameters.decoder, sum(x for x, *_ in plan.unit_costs)
+    assert before <= layers == decoder - around(plan) and around(plan) > 0
+    assert before - after == decoder - plan.cost.after.parameters.decoder
+    assert layers_size(*split(whole)) == (before, before) == layers_size(*split(whole, whole))
