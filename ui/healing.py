@@ -112,9 +112,10 @@ class Healing:
             )
         self.data, self.asked = data, asked
 
-    def train(self, run: Run, pruned, teacher, report: Report):
-        """The healed LVLM, from the run's last checkpoint on if it has one. `points` grows meanwhile."""
-        self.stop, self.points = threading.Event(), run.points()
+    def train(self, run: Run, pruned, teacher, report: Report, stop: threading.Event):
+        """The healed LVLM, from the run's last checkpoint on if it has one; once `stop` is set, the best so far after
+        the step in hand. `points` grows meanwhile."""
+        self.points = run.points()
         report(Progress("samples", 0, 1, f"reading {run.data}"))
         samples = read(run.data, run.recipe)
         few = run.recipe.fraction * len(samples) <= KEPT
@@ -131,5 +132,5 @@ class Healing:
             report(event)
 
         return recover(
-            pruned, teacher if recipe.needs_teacher else None, samples, recipe, listen, resume=True, stop=self.stop
+            pruned, teacher if recipe.needs_teacher else None, samples, recipe, listen, resume=True, stop=stop
         )

@@ -5,6 +5,7 @@ the desk's variants; what was made before is shown again. Knows the library and 
 import gc
 import re
 import shutil
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -195,13 +196,14 @@ def heal(desk, run: Run | None = None) -> jobs.Job:
     plan = _planned(run.plan if run else desk.to_heal)
     chosen = None if run else desk.patient
     recipe = run.recipe if run else wish.recipe(model, plan)
+    stop = threading.Event()
 
     def work(report: Report) -> None:
         pruned = chosen or cut_by_plan(desk, plan, report, run.repair if run else REPAIRED_ON * desk.repair)
         at = run or Run.begin(model.digest(), plan, recipe, wish.data, pruned.repair)
         try:
             with at.held():
-                _train(desk, at, pruned, report)
+                _train(desk, at, pruned, stop, report)
                 _ask_all(desk, wish.asked, report)
         except (Cancelled, RecoveryDiverged):
             at.remove()
@@ -215,15 +217,16 @@ def heal(desk, run: Run | None = None) -> jobs.Job:
         finally:
             wish.goes_on = runs.unfinished(model.digest())
 
-    wish.job = desk.start("Heal the pruned model", work, shares=True)
-    return wish.job
+    job = desk.start("Heal the pruned model", work, shares=True)
+    wish.stop, wish.job = stop, job  # it may be asked to stop while it waits for its turn
+    return job
 
 
-def _train(desk, run: Run, pruned: Variant, report: Report) -> None:
+def _train(desk, run: Run, pruned: Variant, stop: threading.Event, report: Report) -> None:
     """Train, and put what came of it among the variants; of a run that diverged, its best."""
     diverged, began = None, time.perf_counter()
     try:
-        made = desk.healing.train(run, pruned.model, desk.model, report)
+        made = desk.healing.train(run, pruned.model, desk.model, report, stop)
     except RecoveryDiverged as error:
         made, diverged = error.best, error
     seconds = time.perf_counter() - began

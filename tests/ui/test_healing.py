@@ -88,6 +88,9 @@ def test_stop_keeps_the_best_and_cancel_drops_it(desk):
     job.cancel()
     assert wait(job).state == "cancelled" and not desk.notice
     assert desk.variants.latest("recovered") is first and folders() == []
+    job = desk.heal()
+    desk.stop_healing()  # before it has begun to train
+    assert wait(job).state == "done" and desk.variants.latest("recovered").model.history[-1]["steps"] < 10
 
 
 def test_while_it_heals_one_can_chat_and_no_click_ends_it(desk):
