@@ -6,18 +6,28 @@ was given is refused, so that two callers never share by accident. The page's ow
 
 import gradio as gr
 
-from ui.endpoints import judging, pruning, talking, workspaces
-from ui.workspace import Desks
+from ui import casefile
+from ui.endpoints import advising, healing, judging, keeping, paper, pruning, talking, voting, workspaces
+from ui.workspace import Desk, Desks
 
 
-def build(desks: Desks, usual: str) -> set[str]:
+def build(desks: Desks, usual: str, one_user: bool = False) -> set[str]:
     """Offer all of it inside a `gr.Blocks`, ahead of anything else there, so that no event of the page has the name.
-    Gives the names. `usual`: the model of who names none."""
+    Gives the names. `usual`: the model of who names none. one_user: all cases and votes are everybody's."""
+
+    def whose(desk: Desk) -> str | None:
+        return None if one_user else casefile.owner(desk)
+
     found = [
         *workspaces.endpoints(desks, usual),
         *pruning.endpoints(desks),
+        *healing.endpoints(desks),
         *talking.endpoints(desks),
         *judging.endpoints(desks),
+        *keeping.endpoints(desks, whose),
+        *voting.endpoints(desks, whose),
+        *paper.endpoints(desks),
+        *advising.endpoints(desks),
     ]
     for function in found:
         gr.api(function, api_name=function.__name__, concurrency_limit=None)

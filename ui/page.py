@@ -45,7 +45,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
     memory.keep_within(desks.budget.room)
     with language.Studio(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         app.desks = desks
-        calls = api.build(desks, model)
+        calls = api.build(desks, model, one_user)
         desk_key = gr.Textbox(visible=False, elem_id="desk-key")
         address = gr.Textbox(visible=False)
         seen = gr.State(None)

@@ -1,10 +1,12 @@
-"""What lies on a desk as plain data, for callers of the API: dicts, lists, numbers, text. Knows nothing of Gradio."""
+"""What lies on a desk as plain data, for callers of the API: dicts, lists, numbers, text. What was found out there is in
+results.py. Knows nothing of Gradio.
+"""
 
 from dataclasses import asdict
 
 from lvlm.catalogue import catalogue
-from ui import hunting, looking
-from ui.measuring import heard
+from pruning import forecast, overlap
+from ui import looking
 
 
 def models() -> list[dict]:
@@ -91,6 +93,33 @@ def variant(found) -> dict:
     }
 
 
+def plans(kept, now, scores, pace) -> dict:
+    """A kept plan and the one at hand: what each costs, and how much of what either removes goes in both."""
+    shared = overlap(kept, now)
+    return {
+        "kept": plan(kept) | {"forecast": asdict(forecast(scores, kept, pace))},
+        "now": plan(now) | {"forecast": asdict(forecast(scores, now, pace))},
+        "agree": shared.share,
+        "removed_by_both": shared.both,
+        "removed_by_kept_only": shared.first,
+        "removed_by_now_only": shared.second,
+    }
+
+
+def run(found) -> dict:
+    """A healing run that was cut short: what it heals, how, and how far it is."""
+    last = found.points()[-1]
+    return {
+        "method": found.plan.method,
+        "removed": found.plan.achieved,
+        "repaired_on": found.repair,
+        "recipe": found.recipe.recorded(),
+        "data": found.data,
+        "step": last.step,
+        "of": last.total,
+    }
+
+
 def importance(scores, which: str) -> dict:
     """Block influence of every layer, and the importance of every head and of the layer's neurons together."""
     units = scores.importance[which]
@@ -152,48 +181,4 @@ def attention(found, pair) -> dict:
             else [float(w) for w in (x if grid is None else x[grid.tokens.start : grid.tokens.stop])]
             for id, x in whose.items()
         },
-    }
-
-
-def scores(found) -> list[dict]:
-    """What every model at hand made of the suite that was asked last."""
-    return [
-        {"kind": x.kind, "title": x.title, "average": x.report.average, "by_task": dict(x.report.scores)}
-        for x in heard(found)
-    ]
-
-
-def failures(found, most: int = 20) -> dict:
-    """What a hunt caught, worst first."""
-    catch = hunting.caught(found)
-    return {
-        "models": [{"title": x.title, "removed": x.ratio} for x in catch.hunted],
-        "failures": len(catch.failures),
-        "worst": [
-            {
-                "place": x.place,
-                "task": catch.original[x.place].task,
-                "question": catch.original[x.place].question,
-                "truth": catch.original[x.place].truth,
-                "breaks_at": catch.hunted[x.first].ratio,
-                "answer_there": catch.hunted[x.first].records[x.place].answer,
-                "drop": x.drop,
-            }
-            for x in catch.failures[:most]
-        ],
-    }
-
-
-def case(found) -> dict:
-    """A kept case without its picture."""
-    return {
-        "id": found.id,
-        "kept": found.kept,
-        "model": found.model,
-        "question": found.question,
-        "truth": found.truth,
-        "verdict": found.verdict,
-        "tags": list(found.tags),
-        "note": found.note,
-        "answers": [{"title": x.title, "kind": x.kind, "ratio": x.ratio, "answer": x.answer} for x in found.sides],
     }

@@ -10,9 +10,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from evaluation import hunt
+from lvlm.events import LossPoint
 from samples import examples
 from scripts import document_api
-from ui import page, picking, serving
+from tests.ui import made_up
+from ui import healing, measuring, page, picking, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How many turtles are there?"
@@ -25,6 +28,7 @@ def server(tmp_path_factory):
         for home in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
             patch.setenv(home, str(tmp_path_factory.mktemp(home)))
         patch.setattr(picking, "SEARCHED_ON", 2)
+        patch.setattr(measuring, "RESULTS", tmp_path_factory.mktemp("results"))
         app = page.build_app("pocket-llava")
         _, url, _ = serving.launch(app, None, prevent_thread_lock=True, quiet=True)
         yield url
@@ -70,9 +74,20 @@ def test_the_whole_way(call, workspace):
     assert fitting["bytes"][1] <= 0.8 * planned["bytes"][0]
     competing = call("plan", workspace, "widthwise", 0.5, ranking="global")
     assert competing["ranking"] == "global" and competing["divergence"] is None
+    with pytest.raises(AppError, match="No plan"):
+        call("compare_plans", workspace)
+    call("keep_plan", workspace)
     searched = call("search_shares", workspace)
     assert searched["ratio"] == 0.5 and 0 <= searched["divergence"][1] <= searched["divergence"][0]
-    call("plan", workspace, "widthwise", 0.5)
+    now = call("plan", workspace, "widthwise", 0.5)
+    plans = call("compare_plans", workspace)
+    assert 0 < plans["agree"] < 1 and [plans[x]["ranking"] for x in ("kept", "now")] == ["global", "layer"]
+    assert plans["now"]["forecast"]["parameters"] == now["parameters"][1] and plans["removed_by_both"] > 0
+    call("keep_plan", workspace)  # in its place
+    assert call("compare_plans", workspace)["agree"] == 1
+    call("keep_plan", workspace, False)
+    with pytest.raises(AppError, match="No plan"):
+        call("compare_plans", workspace)
 
     shown = call("show_picture", workspace, file=handle_file(str(examples()[0].image_path)))
     assert shown["questions"] == []
@@ -83,8 +98,7 @@ def test_the_whole_way(call, workspace):
     assert pruned["id"] == "pruned-1" and pruned["parent"] == "original"
     assert pruned["parameters"] == call("look", workspace)["plan"]["parameters"][1]
     small = call("quantize", workspace, "pruned-1")
-    recipe = {"train": "projector", "sft": 1.0, "l2": 0.0, "steps": 1, "batch": 2, "fraction": 0.005, "held_out": 2}
-    [healed] = [x for x in call("heal", workspace, recipe)["variants"] if x["kind"] == "recovered"]
+    [healed] = [x for x in call("heal", workspace, RECIPE | {"steps": 1})["variants"] if x["kind"] == "recovered"]
     assert healed["parent"] == "pruned-1" and healed["recipe"]["steps"] == 1 and healed["recipe"]["minutes"] is None
 
     asked = call("ask_models", workspace, QUESTION, ["original", "pruned-1", small["id"]], max_new_tokens=8, seed=3)
@@ -113,6 +127,147 @@ def test_the_whole_way(call, workspace):
     caught = call("hunt", workspace, per_task=1)
     assert caught["models"] and caught["failures"] >= len(caught["worst"])
     assert call("cancel", workspace)["job"]["state"] == "done"
+
+
+@pytest.fixture(scope="module")
+def pruned(call):
+    """A workspace with the original and a model that half was cut from, both asked the same."""
+    here = call("open_workspace")["workspace"]
+    call("plan", here, "widthwise", 0.5)
+    call("prune", here)
+    call("show_picture", here, example=call("show_picture", here)["examples"][0])
+    call("ask_models", here, QUESTION, max_new_tokens=8)
+    return here
+
+
+RECIPE = {"train": "projector", "sft": 1.0, "l2": 0.0, "batch": 2, "fraction": 0.005, "held_out": 2}
+
+
+def test_healing_that_does_not_go_to_its_end(call, pruned, monkeypatch):
+    """One is ended early and keeps its best; one that was cut short is found, gone on with, or discarded."""
+    with pytest.raises(AppError, match="Nothing is healed"):
+        call("finish_healing", pruned)
+    assert call("unfinished_healing", pruned) == []
+    for name in ("resume_unfinished", "discard_unfinished"):
+        with pytest.raises(AppError, match="no unfinished run"):
+            call(name, pruned)
+    call("heal", pruned, RECIPE | {"steps": 100_000}, wait=False)
+    assert call("finish_healing", pruned)["variants"][-1]["id"] == "recovered-1"
+
+    def dying(*given, **options):
+        *most, report = given
+
+        def listen(event):
+            report(event)
+            if isinstance(event, LossPoint) and event.step == 2:
+                raise MemoryError
+
+        return real(*most, listen, **options)
+
+    real = healing.recover
+    for end in ("resume_unfinished", "discard_unfinished"):
+        monkeypatch.setattr(healing, "recover", dying)
+        with pytest.raises(AppError, match="ran out of memory"):
+            call("heal", pruned, RECIPE | {"steps": 3})
+        monkeypatch.setattr(healing, "recover", real)
+        [run] = call("unfinished_healing", pruned)
+        assert (run["step"], run["of"], run["method"]) == (1, 3, "widthwise") and run["recipe"]["steps"] == 3
+        left = call(end, pruned)
+        assert call("unfinished_healing", pruned) == []
+        assert left == [] if end.startswith("discard") else left["variants"][-1]["id"] == "recovered-2"
+    call("drop", pruned, "recovered-1")
+    call("drop", pruned, "recovered-2")
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """What an experiment or a hunt lacks is made up, instead of measured for minutes."""
+
+    def run(cells, store, scratch, report):
+        for x in cells:
+            store.put(x.name, x, made_up.result(x))
+        store.note((x, x.name) for x in cells)
+
+    for module in (measuring, hunt):
+        monkeypatch.setattr(module, "run", run)
+
+
+def test_cases(call, pruned, at_once):
+    """An answer and a failure are kept, found, judged and exported; opened again, the answers are the same; deleted,
+    there is no such case."""
+    kept = call("keep_case", pruned)["id"]
+    assert len(call("hunt", pruned, "layerwise", per_task=1, steps="fine")["models"]) == 12
+    caught = call("hunt", pruned, "widthwise", per_task=1, most=1)
+    task, place = caught["worst"][0]["task"], caught["worst"][0]["place"]
+    assert len(caught["worst"]) == 1 < caught["failures"] and len(caught["models"]) == 4
+    of_task = call("hunt", pruned, "widthwise", per_task=1, task=task)
+    assert {x["task"] for x in of_task["worst"]} == {task} and of_task["failures"] < caught["failures"]
+    failure = call("keep_failure", pruned, place)
+    assert failure["verdict"] == "fails" and len(failure["answers"]) == 5 and failure["breaks_at"] > 0
+    with pytest.raises(AppError, match="kept already"):
+        call("keep_failure", pruned, place)
+
+    judged = call("judge_case", pruned, kept, "worse", ["miscount"], "one too many")
+    assert (judged["verdict"], judged["tags"], judged["note"]) == ("worse", ["miscount"], "one too many")
+    for which in ({"task": task}, {"verdict": "fails"}, {"text": failure["question"]}):
+        assert [x["id"] for x in call("list_cases", pruned, **which)] == [failure["id"]]
+    with pytest.raises(AppError, match="no share"):
+        call("list_cases", pruned, removed="most")
+    assert [x["id"] for x in call("list_cases", pruned, tag="miscount", removed="30 to 50%")] == [kept]
+    table, lines, drawn = (Path(call("export_cases", pruned, x)).read_text() for x in ("csv", "jsonl", "html"))
+    assert table.count("\n") == 2 and lines.count("\n") == 1 and kept in table and kept in lines  # one passes
+    assert "data:image/png" in drawn and "one too many" in drawn
+
+    again = call("reopen_case", pruned, kept)
+    assert again["same"] and [x["now"] for x in again["answers"]] == [x["then"] for x in again["answers"]]
+    call("list_cases", pruned)
+    assert [x["id"] for x in call("delete_case", pruned, kept)] == [failure["id"]]
+    for name in ("reopen_case", "delete_case", "judge_case"):
+        with pytest.raises(AppError, match="no case"):
+            call(name, pruned, kept)
+
+
+def test_blind_votes(call, pruned):
+    """Names come after the vote, which is cast once; the score has an interval."""
+    with pytest.raises(AppError, match="no answers to judge"):
+        call("vote", pruned, "left")
+    assert call("vote_score", pruned) == []
+    pair = call("next_pair", pruned)
+    assert set(pair["answers"]) == {"left", "right"} and pair["names"] is pair["truth"] is None
+    assert Path(pair["picture"]).read_bytes().startswith(b"\x89PNG")
+    voted = call("vote", pruned, "left")
+    assert voted["question"] == pair["question"] and "Original" in voted["names"].values() and voted["truth"]
+    with pytest.raises(AppError, match="judged already"):
+        call("vote", pruned, "right")
+    score = {x["title"]: x for x in call("vote_score", pruned)}
+    preferred = score[voted["names"]["left"]]
+    assert preferred["won"] == 1 and 0 <= preferred["interval"][0] < preferred["interval"][1] <= 1
+    own = call("next_pair", pruned, "own", "What is this?", ["original", "pruned-1"])
+    assert own["question"] == "What is this?" and own["truth"] is None
+
+
+def test_experiments_and_advice(call, pruned, at_once):
+    """What ships is given without a run; what is missing is measured; a goal leads to ways with evidence, and a plan."""
+    known = {x["name"]: x for x in call("list_experiments", pruned)}
+    assert known["zero-shot"]["complete"] and "Table 2" in known["zero-shot"]["paper"]
+    found = call("experiment_results", pruned, "zero-shot")
+    assert found["measured"] == found["of"] == len(found["rows"]) and "%" in found["finding"]
+    assert found["rows"][0]["method"] == "dense" and found["claims"]
+    missing = call("experiment_results", pruned, "zero-shot", per_task=2)
+    assert missing["measured"] == 0 < missing["of"] and missing["rows"] == []
+    made = call("run_experiment", pruned, "zero-shot", per_task=2)
+    assert made["measured"] == made["of"] == missing["of"] and made["rows"]
+    with pytest.raises(AppError, match="no experiment"):
+        call("run_experiment", pruned, "magic")
+
+    advice = call("advise", pruned, memory=0.7, kept=0.9, int8=False)
+    best = advice["ways"][0]
+    assert best["memory"] <= 0.7 and best["kept"] > 0 and best["evidence"][0]["points"]
+    planned = call("take_advice", pruned)
+    assert (planned["method"], planned["ratio"]) == (best["method"], best["ratio"])
+    assert call("advise", pruned, memory=0.01)["ways"] == []
+    with pytest.raises(AppError, match="another goal"):
+        call("take_advice", pruned)
 
 
 def test_answers_stream(client, workspace):

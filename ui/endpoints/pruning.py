@@ -1,10 +1,9 @@
-"""API calls that make variants: importance, plans, pruning, 8 bits, healing, saving and dropping."""
+"""API calls that make variants: importance, plans, two plans compared, pruning, 8 bits, saving and dropping."""
 
 from collections.abc import Callable
 
 from lvlm.errors import LVLMError
 from pruning import Unit
-from recovery import Recipe
 from ui import picking, told
 from ui.desk import Desk
 from ui.endpoints.common import as_file, at, ended, ready
@@ -57,6 +56,38 @@ def endpoints(desks: Desks) -> list[Callable]:
         picking.wishes(desk, pinned, forced)
         desk.wish(method, ratio, protect_first, protect_last, ranking)
         return _planned(desk)
+
+    async def keep_plan(workspace: str, keep: bool = True) -> dict:
+        """Keep the plan at hand to compare others with; the one kept before gives way.
+
+        Args:
+            workspace: the name that open_workspace gave
+            keep: no: the kept plan is dropped
+        Returns:
+            plan: the plan at hand
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        if desk.picking.under(desk.plan) is not None:
+            picking.keep(desk)  # drops it
+        if keep:
+            picking.keep(desk)
+        return told.plan(desk.plan)
+
+    async def compare_plans(workspace: str) -> dict:
+        """The kept plan and the one at hand: what each costs, and how much of what they remove is the same.
+
+        Args:
+            workspace: the name that open_workspace gave
+        Returns:
+            plans: both with what they cost, the share of what either removes on which they agree, and its parameters
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        kept = desk.picking.under(desk.plan)
+        if kept is None:
+            raise LVLMError("No plan of this model is kept: please call keep_plan, then plan otherwise and compare.")
+        return told.plans(kept, desk.plan, desk.scores, desk.shared.pace)
 
     async def search_shares(workspace: str) -> dict:
         """Find out, by trying on samples, how much should go of each layer at the ratio at hand, and plan so.
@@ -126,30 +157,6 @@ def endpoints(desks: Desks) -> list[Callable]:
         await ended(desk.small(variant))
         return told.variant(desk.variants.latest("int8"))
 
-    async def heal(workspace: str, recipe: dict = {}, data: str = "scenes", asked: int = 0, wait: bool = True) -> dict:
-        """Train the newest pruned model back (pruned as planned first, where none is).
-
-        Args:
-            workspace: the name that open_workspace gave
-            recipe: settings of recovery.Recipe other than the advised ones, such as {"train": "lora", "minutes": 2}
-            data: scenes, easy-vqa, or the path of a LLaVA instruction .json on the server
-            asked: held-out questions of each kind, asked of every model afterwards
-            wait: until it has ended; else look tells how far it is, and cancel ends it
-        Returns:
-            workspace: what lies there
-        """
-        desk = await at(desks, workspace)
-        ready(desk)
-        desk.healing.use(data, asked)
-        advised = desk.healing.recipe(desk.model, desk.to_heal)
-        length = {"minutes": None, "steps": None} if {"minutes", "steps"} & set(recipe) else {}
-        if recipe:
-            desk.healing.own = Recipe.from_dict({**advised.to_dict(), **length, **recipe})
-        job = desk.heal()
-        if wait:
-            await ended(job)
-        return told.desk(desk)
-
     async def rename(workspace: str, variant: str, title: str) -> dict:
         """Give a model at hand another name.
 
@@ -190,7 +197,8 @@ def endpoints(desks: Desks) -> list[Callable]:
         desk.drop(variant)
         return told.desk(desk)
 
-    return [calibrate, plan, plan_within, search_shares, try_plan, prune, quantize, heal, rename, save, drop]
+    made = [prune, quantize, rename, save, drop]
+    return [calibrate, plan, plan_within, search_shares, keep_plan, compare_plans, try_plan, *made]
 
 
 def _planned(desk: Desk) -> dict:
