@@ -134,6 +134,16 @@ TABLE_4 = (
 )
 
 
+def by_modality() -> dict[bool, Line]:
+    """Table 4 as curves: with images (True), and with the words alone; each in % of dense asked the same."""
+    ratios, methods = np.array([x.ratio for x in TABLE_4]), ("dense", *["widthwise"] * (len(TABLE_4) - 1))
+    seen, blind = (np.array([getattr(x, y) for x in TABLE_4]) for y in ("multimodal", "text_only"))
+    return {
+        True: Line(ratios, 100 * seen / seen[0], methods, ("",) * len(ratios)),
+        False: Line(ratios, 100 * blind / blind[0], methods, tuple(x.suspect for x in TABLE_4)),
+    }
+
+
 @dataclass(frozen=True)
 class Stored:
     """A row of Table 7: LLaVA-v1.5-7B, pruned layerwise and recovered (Table 5), in 16 or in 8 bits."""
@@ -152,6 +162,18 @@ TABLE_7 = (
     Stored(0.30, 16, 9.4, 51.75),
     Stored(0.30, 8, 5.4, 50.8),
 )
+
+
+def by_precision() -> dict[bool, Line]:
+    """Table 7 as curves: in 8 bits (True), and in 16; both in % of dense in 16 bits."""
+    dense = next(x.average for x in TABLE_7 if not x.ratio and x.bits == 16)
+    found = {}
+    for int8 in (False, True):
+        rows = [x for x in TABLE_7 if (x.bits == 8) == int8]
+        retention = np.array([100 * x.average / dense for x in rows])
+        methods = tuple("layerwise" if x.ratio else "dense" for x in rows)
+        found[int8] = Line(np.array([x.ratio for x in rows]), retention, methods, ("",) * len(rows))
+    return found
 
 
 @dataclass(frozen=True)

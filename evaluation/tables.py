@@ -1,6 +1,6 @@
 """Results of cells → tables: a row a cell, and a row a point of an experiment with the mean over seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -102,6 +102,40 @@ def single(table: pd.DataFrame, **where) -> pd.Series | None:
         if name in table:
             table = table[table[name] == wanted]
     return None if table.empty else table.iloc[0]
+
+
+def curves(experiment: Experiment, table: pd.DataFrame) -> list[tuple[dict[str, Hashable], pd.DataFrame]]:
+    """A table's pruned rows as curves over the experiment's last column: what a curve's rows have in common (the other
+    columns), and its rows in order. Over ratios each begins at the dense model, asked the same.
+
+    Best practice is one curve: its method changes with the ratio.
+    """
+    *columns, x = experiment.columns
+    columns = [] if experiment.name == "practice" else columns
+    rows, found = table[table["ratio"] > 0], []
+    for values, part in rows.groupby(columns, sort=False) if columns else [((), rows)]:
+        about = dict(zip(columns, values, strict=True))
+        if x == "ratio":
+            part = pd.concat([_before(table, about), part])
+        found.append((about, part.sort_values(x)))
+    return found
+
+
+def _before(table: pd.DataFrame, about: dict[str, Hashable]) -> pd.DataFrame:
+    """The row of the model that nothing was removed from, asked as this curve's rows were."""
+    rows = table[table["ratio"] == 0]
+    for column in ("images", "int8"):
+        if column in about:
+            rows = rows[rows[column] == about[column]]
+    return rows.head(1)
+
+
+def beside_dense(table: pd.DataFrame, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the dense model and of a method, by ratio; and their COSTS in % of the dense model's. Raises IndexError
+    where that was not measured."""
+    columns, dense = [x for x in COSTS if x in table], table[table["ratio"] == 0].iloc[0]
+    rows = table[(table["method"] == method) | (table["ratio"] == 0)].sort_values("ratio")
+    return rows, pd.DataFrame({x: 100 * rows[x] / dense[x] for x in columns})
 
 
 def _comparable(every: pd.DataFrame, columns: list[str]) -> pd.Series:

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from evaluation.scoring import Record
 from evaluation.statistics import Retention
+from evaluation.tables import beside_dense
 from ui.lines import METHOD_LOOKS, X_TITLES, Line, Printed
 from ui.plots import look
 from ui.texts import retell, say
@@ -135,16 +136,15 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
         -(-len(measures) // 2), 2, subplot_titles=[say(MEASURES[x]) for x in measures], vertical_spacing=0.2,
         horizontal_spacing=0.13,
     )  # fmt: skip
-    dense = table[table["ratio"] == 0].iloc[0]
+    measured = {method: beside_dense(table, method) for method in METHOD_LOOKS}
     for i, column in enumerate(measures):
         for method, (colour, dash, symbol) in METHOD_LOOKS.items():
-            rows = table[(table["method"] == method) | (table["ratio"] == 0)].sort_values("ratio")
+            rows, kept = measured[method]
             if len(rows) < 2:
                 continue
-            kept = 100 * rows[column] / dense[column]
             figure.add_scatter(
                 x=100 * rows["ratio"],
-                y=kept,
+                y=kept[column],
                 name=retell(method),
                 legendgroup=method,
                 showlegend=i == 0,
@@ -158,10 +158,10 @@ def efficiency(table: pd.DataFrame) -> go.Figure:
                         share=percent(r),
                         measure=say(MEASURES[column]),
                         kept=significant(k),
-                        was=_quantity(column, dense[column]),
+                        was=_quantity(column, rows[column].iloc[0]),
                         now=_quantity(column, v),
                     )
-                    for r, k, v in zip(rows["ratio"], kept, rows[column], strict=True)
+                    for r, k, v in zip(rows["ratio"], kept[column], rows[column], strict=True)
                 ],
                 hoverinfo="text",
                 row=i // 2 + 1,
@@ -232,14 +232,16 @@ def scores(rows: pd.DataFrame) -> go.Figure:
     """
     tasks = list(dict.fromkeys(rows["task"]))
     figure = go.Figure()
-    for task, part in rows.groupby("task", sort=False):
+    for i, task in enumerate(tasks):
+        found = rows["score"][rows["task"] == task]
         figure.add_scatter(
-            x=[part["score"].min(), part["score"].max()], y=[tasks.index(task)] * 2, mode="lines", hoverinfo="skip",
+            x=[found.min(), found.max()], y=[i] * 2, mode="lines", hoverinfo="skip",
             showlegend=False, line=dict(color="rgba(128, 138, 154, 0.45)", width=3),
         )  # fmt: skip
     kinds = dict(zip(rows["title"], rows["kind"], strict=True))
     shift, marks = _apart(kinds), _marks(kinds)
-    for title, part in rows.groupby("title", sort=False):
+    for title in kinds:
+        part = rows[rows["title"] == title]
         figure.add_scatter(
             x=part["score"],
             y=[tasks.index(x) + shift[title] for x in part["task"]],

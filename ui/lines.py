@@ -1,12 +1,11 @@
 """An experiment's table as lines, over the paper's own. Which rows make one, and how it looks; no Plotly."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from evaluation import paper
+from evaluation import paper, tables
 from evaluation.choices import PUBLISHED
 from evaluation.experiments import COMBINATIONS, EXPERIMENTS, STEPS
 from ui.texts import retell, say
@@ -75,26 +74,10 @@ def axis(experiment: str) -> str:
 
 def ours(experiment: str, table: pd.DataFrame) -> list[Line]:
     """A line a combination of all columns but the last; over ratios each begins at the model before pruning."""
-    x = axis(experiment)
     if table.empty or "AVG-%" not in table:
         return []
-    columns = [] if experiment == "practice" else list(EXPERIMENTS[experiment].columns[:-1])
-    rows, found = table[table["ratio"] > 0], []
-    for values, part in rows.groupby(columns, sort=False) if columns else [((), rows)]:
-        about = dict(zip(columns, values, strict=True))
-        if x == "ratio":
-            part = pd.concat([_before(table, about), part])
-        found.append(_line(experiment, about, part.sort_values(x), x))
-    return found
-
-
-def _before(table: pd.DataFrame, about: dict[str, Hashable]) -> pd.DataFrame:
-    """The row of the model that nothing was removed from, asked as this line's rows were."""
-    rows = table[table["ratio"] == 0]
-    for column in ("images", "int8"):
-        if column in about:
-            rows = rows[rows[column] == about[column]]
-    return rows.head(1)
+    found = tables.curves(EXPERIMENTS[experiment], table)
+    return [_line(experiment, about, rows, axis(experiment)) for about, rows in found]
 
 
 def _line(experiment: str, about: dict, rows: pd.DataFrame, x: str) -> Line:
@@ -202,31 +185,15 @@ def printed(experiment: str, model: str) -> list[Printed]:
     if model != FAMILIES["llama"]:
         return []  # Tables 4 and 7 are about LLaVA alone
     if experiment == "modality":
-        rows, dense = paper.TABLE_4, paper.TABLE_4[0]
-        kept = {
-            True: [100 * r.multimodal / dense.multimodal for r in rows],
-            False: [100 * r.text_only / dense.text_only for r in rows],
-        }
-        why = {True: (), False: [r.suspect for r in rows]}
-        about = {"method": "widthwise"}
-        return [_stated(experiment, about | {"images": x}, [r.ratio for r in rows], kept[x], why[x]) for x in kept]
+        found = paper.by_modality()
+        return [_of_table(experiment, {"method": "widthwise", "images": x}, line) for x, line in found.items()]
     if experiment == "int8":
-        dense = paper.TABLE_7[0].average
-        bits = {x: [r for r in paper.TABLE_7 if (r.bits == 8) == x] for x in (False, True)}
-        return [
-            _stated(experiment, {"int8": x}, [r.ratio for r in rows], [100 * r.average / dense for r in rows])
-            for x, rows in bits.items()
-        ]
+        return [_of_table(experiment, {"int8": x}, line) for x, line in paper.by_precision().items()]
     return []
 
 
 def _of_table(experiment: str, about: dict, line: paper.Line) -> Printed:
-    return _stated(experiment, about, line.ratios, line.retention, line.suspect)
-
-
-def _stated(experiment: str, about: dict, ratios, kept, suspect=()) -> Printed:
     under, look = _appearance(experiment, about)
-    suspect = suspect or [""] * len(ratios)
     told = tuple(
         say(
             "<b>The paper: {line}, {share} removed</b><br>It keeps {kept}% of the original's score",
@@ -235,15 +202,15 @@ def _stated(experiment: str, about: dict, ratios, kept, suspect=()) -> Printed:
             kept=significant(y),
         )  # fmt: skip
         + (f"<br>{say('Not to be trusted: {why}', why=retell(why))}" if why else "")
-        for r, y, why in zip(ratios, kept, suspect, strict=True)
+        for r, y, why in zip(line.ratios, line.retention, line.suspect, strict=True)
     )
     return Printed(
         under,
         say("paper: {line}", line=under),
         look,
-        100 * np.array(ratios, float),
-        np.array(kept, float),
-        tuple(suspect),
+        100 * line.ratios,
+        line.retention,
+        line.suspect,
         told,
     )
 

@@ -13,6 +13,8 @@ from evaluation.paper import (
     TABLE_4,
     TABLE_7,
     average,
+    by_modality,
+    by_precision,
     kept,
     line,
     retained,
@@ -206,3 +208,15 @@ def test_what_is_kept_at_a_ratio_is_the_lines_point():
     assert kept(LLAVA, "layerwise", 0.3, 5) == line(LLAVA, table=5).retention[2]
     assert kept(LLAVA, "widthwise", 0.3, 5) is None  # Table 5 prints the best method alone
     assert kept(LLAVA, "widthwise", 0.37) is None and kept(LLAVA, "widthwise", 0.0) is None
+
+
+def test_small_tables_as_curves_lose_what_they_print():
+    """Table 4's losses follow from its scores but where the point is suspect; Table 7's curves share one dense one."""
+    for seen, curve in by_modality().items():
+        printed = [x.multimodal_loss if seen else x.text_only_loss for x in TABLE_4]
+        for retention, loss, suspect in zip(curve.retention, printed, curve.suspect, strict=True):
+            agrees = 100 - retention == pytest.approx(loss, abs=0.02)
+            assert agrees != bool(suspect)
+    plain, int8 = (by_precision()[x] for x in (False, True))
+    assert plain.retention[0] == 100 and (int8.retention < plain.retention).all()
+    assert plain.ratios.tolist() == int8.ratios.tolist() == [0.0, 0.15, 0.30]
