@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 
 from lvlm import LVLM, LVLMError
+from lvlm.events import Progress, Report, silent
 from lvlm.forcing import answer_logits
 
 MOST_CHOICES = 5
@@ -78,13 +79,16 @@ def diverge(
     tokens: Sequence[int],
     history: Sequence[tuple[str, str]] = (),
     choices: int = MOST_CHOICES,
+    report: Report = silent,
 ) -> Divergence:
     """Both models read the same answer, one forward pass each (teacher forcing), and say what they hold of each token.
 
     image: as for `LVLM.chat`, or None. tokens: ids of the answer (`ChatStream.tokens`). history: earlier turns that
-    both are given. Raises BadQuestion for what cannot be asked, LVLMError where the two do not share a vocabulary.
+    both are given. report: told before each model reads. Raises BadQuestion for what cannot be asked, LVLMError where the two do not share a vocabulary.
     """
+    report(Progress("diverge", 0, 2, reference.name))
     ours = answer_logits(reference, image, question, tokens, history)
+    report(Progress("diverge", 1, 2, other.name))
     theirs = answer_logits(other, image, question, tokens, history).to(ours.device)
     if ours.shape != theirs.shape:
         raise LVLMError(

@@ -129,20 +129,23 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         be pressed: a drawing of the desk as it was before the question may reach the page after the first frame."""
         desk = desks.at(key)
         yield draw_talk(desk)
-        before: list = [None] * len(shown)
+        before, stood = [None] * len(shown), None
         while (job := desk.answering) is not None and job.busy:
-            now = [panes.messages(desk, here) for here in panes.standing(desk)]
-            if now != before:
+            now, stands = [panes.messages(desk, here) for here in panes.standing(desk)], panes.waiting(desk)
+            if now != before or stands != stood:
                 grown = (gr.skip() if new == old else new for new, old in zip(now, before, strict=True))
+                facts = [panes.facts(desk, x, True) if stands != stood else gr.skip() for x in panes.standing(desk)]
                 pressed = [gr.Button(_ask_label(desk), interactive=False), gr.Button(interactive=True)]
                 rest = [gr.skip()] * (len(talking) - len(growing) - 3)
-                yield [*(x for new in grown for x in (new, gr.skip())), gr.skip(), *pressed, *rest]
-                before = now
+                yield [*(x for one in zip(grown, facts, strict=True) for x in one), gr.skip(), *pressed, *rest]
+                before, stood = now, stands
             time.sleep(FRAME_SECONDS)
         yield draw_talk(desk)
         if (job := desk.looking.job) is not None and job.busy:
-            job.thread.join()
-            yield [*[gr.skip()] * (len(talking) - len(compared.outputs)), *compared.draw(desk)]
+            still = [gr.skip()] * (len(talking) - len(compared.outputs))
+            for drawn in compared.follow(desk, compared.outputs):
+                yield [*still, *drawn]
+            yield [*still, *compared.draw(desk)]
 
     said = [*talking, question, refusal]
 
@@ -175,14 +178,6 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             return
         yield from asked(desk, text, desk.how)
 
-    def last_taken(desk: Desk):
-        """The last exchange, out of the conversation."""
-        if desk.answering is not None and desk.answering.busy:
-            raise LVLMError("The last question is still being answered: press Stop first.")
-        if not desk.talk:
-            raise LVLMError("Nothing has been asked yet: please ask a question first.")
-        return desk.talk.pop()
-
     def retry(key: str) -> Iterator[list]:
         """Ask the last question again, in the same way, of whoever stands in the panes now."""
         yield from _again(desks.at(key), 0)
@@ -193,7 +188,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
 
     def _again(desk: Desk, later: int) -> Iterator[list]:
         try:
-            last = last_taken(desk)
+            last = desk.take_back()
         except LVLMError as error:
             yield [*draw_talk(desk), gr.skip(), words.notice(str(error), "error"), gr.skip()]
             return
@@ -212,7 +207,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
 
     def _taken_back(desk: Desk, box: Callable[[str], object]) -> list:
         try:
-            last = last_taken(desk)
+            last = desk.take_back()
         except LVLMError as error:
             return [*draw_talk(desk), gr.skip(), words.notice(str(error), "error")]
         return [*draw_talk(desk), box(last.question), ""]

@@ -1,13 +1,13 @@
 """Under the panes of the Chat tab: one answer word by word beside the reference model, and where both look."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
 from lvlm.errors import LVLMError
 from pruning.lineage import descent
-from ui import divergence, gaze, looking, panes, words
+from ui import divergence, gaze, looking, panes, rail, words
 from ui.figure import figure
 from ui.jobs import Job
 from ui.language import static
@@ -15,6 +15,7 @@ from ui.texts import retell, say
 from ui.variants import Variant
 from ui.workspace import Desk, Desks
 
+GLANCE = 0.2  # seconds between two looks at a job
 MEAN = "mean"
 MEASURES = [("how likely to the reference", "probability"), ("how far the two part", "kl")]
 ABOUT_GAZE = (
@@ -43,6 +44,8 @@ class Compared:
             self.read = gr.Button("Read word by word", size="sm", visible=False, elem_id="read")
             self.running = gr.HTML(elem_id="running", js_on_load=divergence.CHOOSE)
             self.table = gr.HTML(elem_id="running-table")
+            self.status = gr.HTML(elem_id="looking")
+            self.cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="cancel-looking")
             with gr.Accordion("Where does each model look?", open=False, elem_id="gaze") as self.gaze:
                 gr.HTML(f'<p class="asked">{static(ABOUT_GAZE)}</p>')
                 with gr.Row():
@@ -55,7 +58,7 @@ class Compared:
                     self.eyes = [_eye(side) for side in ("reference", "other")]
             self.refusal = gr.HTML(elem_id="compared-refusal")
         pictures = [x for eye in self.eyes for x in (eye.head, eye.plot)]
-        self.pointed = [self.token, self.layer, self.eye, *pictures, self.refusal]
+        self.pointed = [self.token, self.layer, self.eye, *pictures, self.refusal, self.status, self.cancel]
         self.outputs = [self.box, self.head, self.whose, self.by, self.read, self.running, self.table, *self.pointed]
 
     def draw(self, desk: Desk) -> list:
@@ -121,14 +124,25 @@ class Compared:
             most = max((float(seen.grid.of(x).max()) for x in weights if x is not None), default=0) if seen.grid else 0
             for variant, found in zip((pair.reference, pair.other), weights, strict=True):
                 drawn += _seen(desk, variant, found, most)
-        return [*drawn, words.notice(state.refusal, "error")]
+        return [*drawn, words.notice(state.refusal, "error"), *_status(desk)]
+
+    def follow(self, desk: Desk, outputs: list) -> Iterator[list]:
+        """Where the job under way is, until it ends: values for `outputs`, of which the last tell that. One that takes
+        no longer than a glance says nothing."""
+        job, before = desk.looking.job, None
+        job.thread.join(GLANCE)
+        while job.busy:
+            if (now := rail.underway(job)) != before:
+                yield [*[gr.skip()] * (len(outputs) - 2), now, gr.Button(visible=True)]
+                before = now
+            job.thread.join(GLANCE)
 
     def wire(self, desks: Desks, desk_key: gr.Textbox, shown: list[panes.Pane]) -> None:
-        def ended(desk: Desk, begin: Callable[[Desk], Job | None]) -> None:
-            """Let a short job run to its end; what a person got wrong is kept to be shown."""
+        def ended(desk: Desk, begin: Callable[[Desk], Job | None], outputs: list) -> Iterator[list]:
+            """Let a job run to its end, telling where it is; what a person got wrong is kept to be shown."""
             try:
-                if (job := begin(desk)) is not None:
-                    job.thread.join()
+                if begin(desk) is not None:
+                    yield from self.follow(desk, outputs)
             except LVLMError as error:
                 desk.looking.refusal = str(error)
 
@@ -137,8 +151,8 @@ class Compared:
             desk = desks.at(key)
             if variant:
                 looking.choose(desk, desk.looking.exchange, variant)
-            ended(desk, looking.read)
-            return self.draw(desk)
+            yield from ended(desk, looking.read, self.outputs)
+            yield self.draw(desk)
 
         def colour(key: str, by: str):
             """Colour the words by the reference's probability, or by how far the two models part."""
@@ -157,18 +171,22 @@ class Compared:
                 looking.point(desk, token, through, eye)
                 return looking.look(desk)
 
-            ended(desk, begin)
-            return self.draw_eyes(desk)
+            yield from ended(desk, begin, self.pointed)
+            yield self.draw_eyes(desk)
 
         def press(key: str, layer: str, head: str, word: gr.SelectData):
             """Point at a word of the answer."""
-            return look(key, word.index, layer, head)
+            yield from look(key, word.index, layer, head)
 
         def open_gaze(key: str):
             desk = desks.at(key)
-            ended(desk, looking.look)
-            return self.draw_eyes(desk)
+            yield from ended(desk, looking.look, self.pointed)
+            yield self.draw_eyes(desk)
 
+        def cancel_looking(key: str) -> None:
+            looking.cancel(desks.at(key))
+
+        self.cancel.click(cancel_looking, desk_key, None, queue=False, api_visibility="private")
         quiet = {"show_progress": "hidden", "concurrency_limit": None}
         self.read.click(read_answer, [desk_key, self.whose], self.outputs, api_name="read_answer", **quiet)
         self.whose.input(read_answer, [desk_key, self.whose], self.outputs, api_visibility="private", **quiet)
@@ -190,15 +208,23 @@ class Compared:
                 index = message.index[0] if isinstance(message.index, list | tuple) else message.index
                 exchange = panes.exchange_at(desk, variant, index)
                 if exchange is None:
-                    return [gr.skip()] * len(self.outputs)
+                    yield [gr.skip()] * len(self.outputs)
+                    return
                 looking.choose(desk, exchange, variant.id)
-                ended(desk, looking.read)
-                return self.draw(desk)
+                yield from ended(desk, looking.read, self.outputs)
+                yield self.draw(desk)
 
             return choose
 
         for place, pane in enumerate(shown):
             pane.chat.select(chosen_in(place), desk_key, self.outputs, api_visibility="private", **quiet)
+
+
+def _status(desk: Desk) -> list:
+    """Where the job under way is, and whether it can be cancelled."""
+    job = desk.looking.job
+    busy = job is not None and job.busy
+    return [rail.underway(job) if busy else "", gr.Button(visible=busy)]
 
 
 def _eye(side: str) -> Eye:

@@ -8,6 +8,7 @@ from evaluation.divergence import Divergence, diverge
 from lvlm.attention import attention_to_image, averaged
 from lvlm.chat import encode_prompt
 from lvlm.errors import LVLMError
+from lvlm.events import Progress
 from lvlm.views import Grid, grid_of
 from pruning.lineage import descent, place_of
 from ui import jobs
@@ -130,7 +131,7 @@ def read(desk) -> jobs.Job | None:
 
     def work(report) -> None:
         pair.answer.divergence = diverge(
-            pair.reference.model, pair.other.model, image, pair.exchange.question, pair.answer.tokens
+            pair.reference.model, pair.other.model, image, pair.exchange.question, pair.answer.tokens, report=report
         )
 
     return _start(desk, "Read word by word", work)
@@ -147,7 +148,10 @@ def look(desk) -> jobs.Job | None:
 
     def work(report) -> None:
         question, said = pair.exchange.question, pair.answer.tokens[:token]
-        weights = {x.id: attention_to_image(x.model, image, question, said) for x in (pair.reference, pair.other)}
+        weights = {}
+        for done, one in enumerate((pair.reference, pair.other)):
+            report(Progress("gaze", done, 2, one.title))
+            weights[one.id] = attention_to_image(one.model, image, question, said)
         grid = grid_of(pair.reference.model, encode_prompt(pair.reference.model, image, question), image.size)
         desk.looking.gaze = Gaze(pair.answer, token, image, grid, weights)
 
@@ -165,6 +169,12 @@ def _start(desk, title: str, work) -> jobs.Job:
 
     looking.job = job = jobs.Job(title, work, then)
     return job.start()
+
+
+def cancel(desk) -> None:
+    """Stop to read, or to see where both look, at the next model."""
+    if desk.looking.job is not None:
+        desk.looking.job.cancel()
 
 
 def seen(desk, variant: Variant):

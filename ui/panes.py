@@ -95,16 +95,22 @@ def facts(desk: Desk, variant: Variant | None, busy: bool) -> str:
         "{count} parameters · {memory} of weights",
         count=words.count(variant.model.parameters().total), memory=words.memory(variant.model.bytes()),
     )  # fmt: skip
-    return f'{statistics(last, busy)}<p class="stats">{size}</p>'
+    return f'{statistics(last, busy, waiting(desk))}<p class="stats">{size}</p>'
 
 
-def statistics(answer: Answer | None, busy: bool) -> str:
-    """First token, speed and length of an answer."""
+def waiting(desk: Desk) -> str:
+    """How many go before the question, while it waits; "" otherwise."""
+    job = desk.answering
+    return words.queued(job.before) if job is not None and job.state == "waiting" else ""
+
+
+def statistics(answer: Answer | None, busy: bool, line: str = "") -> str:
+    """First token, speed and length of an answer; before there is one its place in line."""
     if answer is None:
         return '<p class="stats"></p>'
     stats = answer.stats
     if stats is None:
-        return f'<p class="stats">{say("answering …") if busy else ""}</p>'
+        return f'<p class="stats">{(line or say("answering …")) if busy else ""}</p>'
     told = [say("first token {time}", time=words.duration(stats.first_token_s))] if stats.new_tokens else []
     if stats.tokens_per_s:
         told.append(say("<b>{speed} tokens/s</b>", speed=words.significant(stats.tokens_per_s)))

@@ -88,7 +88,7 @@ def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:
 
     def draw(desk: Desk) -> list:
         if desk.busy:
-            return [_progress(desk.job) + words.notice(desk.notice, "error"), gr.Button(say("Cancel"), visible=True)]
+            return [underway(desk.job) + words.notice(desk.notice, "error"), gr.Button(say("Cancel"), visible=True)]
         return [words.notice(desk.notice, "error"), gr.Button(say("OK"), visible=bool(desk.notice))]
 
     def cancel_or_read(key: str) -> list:
@@ -177,8 +177,8 @@ def _about(desk: Desk) -> str:
     return f'<div class="about"><table>{rows}</table><p>{shape}{licence}</p></div>'
 
 
-def _progress(job: Job) -> str:
-    """The running job as a bar with what it does and the time left."""
+def underway(job: Job) -> str:
+    """A job as a bar: what it does and the time left, or how many go before it."""
     stage = say(STAGES.get(job.stage, job.stage)) or _before(job)
     left = job.seconds_left
     left = say("{time} left", time=words.duration(left)) if left and left > 1 else ""

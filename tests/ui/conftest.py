@@ -1,12 +1,15 @@
 """A small random model for the app's own tests: as deep as it needs to be, never ending its answers by itself."""
 
+import threading
+from contextlib import contextmanager
+
 import pytest
 import torch
 
 from lvlm import memory
 from tests import tiny
 from ui import desk as desk_module
-from ui import healing, making, picking, texts, workspace
+from ui import healing, jobs, making, picking, texts, workspace
 
 
 def chatty(seed: int = 0, layers: int = 4):
@@ -49,6 +52,26 @@ def desks(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return workspace.Desks(workspace.Shelf(load))
+
+
+@contextmanager
+def machine_held():
+    """Somebody else computes, and lets nobody pass."""
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with jobs.TURNS.turn(threading.Event()):
+            held.set()
+            go.wait(300)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(300)
+    try:
+        yield
+    finally:
+        go.set()
+        holder.join()
 
 
 def wait(job):

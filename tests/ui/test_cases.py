@@ -1,7 +1,6 @@
 """Cases on a desk: kept from a conversation or a hunt, judged, opened again, and voted on blindly; drawn and exported."""
 
 import json
-import threading
 
 import gradio as gr
 import pytest
@@ -17,7 +16,7 @@ from recovery import Recipe
 from samples import Sample, Turn
 from tests import tiny
 from tests.ui import made_up
-from tests.ui.conftest import wait
+from tests.ui.conftest import machine_held, wait
 from tests.ui.served import until
 from ui import (
     blind,
@@ -25,7 +24,6 @@ from ui import (
     cases,
     hunted,
     hunting,
-    jobs,
     keeping,
     kept,
     measuring,
@@ -95,26 +93,13 @@ def test_every_kept_answer_says_how_far_it_parts_from_the_original(desk):
 def test_a_reading_that_ends_early_leaves_the_case_whole_and_says_why(desk):
     """Cancelled while it waits, or failed: every answer is there still, and one sentence stands under them."""
     desk.talk[-1].answers["pruned-1"].divergence = None
-    held, go = threading.Event(), threading.Event()
-
-    def hold():
-        with jobs.TURNS.turn(threading.Event()):
-            held.set()
-            go.wait(60)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(60)
-    try:
+    with machine_held():
         case = keeping.keep_talk(desk)
         reading = desk.keeping.readings[case.id]
         until(lambda: reading.job.before == 1, "it does not wait")
         assert desk.awake and "1 other is before you" in kept.detail(case, None, True, reading)
         rereading.cancel(desk, case.id)
         wait(reading.job)
-    finally:
-        go.set()
-        holder.join()
     assert not desk.awake and casefile.book().get(case.id) == case
     assert "not read: It was cancelled." in kept.detail(case, None, True, reading)
 

@@ -6,8 +6,8 @@ import pytest
 from lvlm import LVLMError
 from lvlm.chat import ChatStats
 from tests import tiny
-from tests.ui.conftest import wait
-from ui import chat, panes, scenes
+from tests.ui.conftest import machine_held, wait
+from ui import chat, looking, panes, scenes
 from ui.parting import parting
 from ui.shelf import Shelf
 from ui.talk import Answer, Exchange, How
@@ -139,3 +139,22 @@ def test_examples_are_found_by_what_they_try():
         assert found and all(x.questions(task) for x in found)
     assert len(scenes.scenes()) > len(scenes.scenes("reading")) == 1
     assert scenes.scenes("reading")[0].questions("reading") == ("Read the word on the sign.",)
+
+
+def test_who_waits_is_told_how_many_go_first_and_may_cancel(desk, events):
+    """A question, and an answer that is to be read or looked at, say their place in line; cancelled, nothing stays."""
+    wait(desk.ask(desk.image, "How many?", max_new_tokens=3, temperature=0))
+    wait(desk.looking.job)
+    desk.talk[0].answers["pruned-1"].divergence = None
+    with machine_held():
+        for begun in (events["read_answer"]("a"), events["look"]("a", 0)):
+            frame = next(x for x in begun if "1 other is before you" in str(x[-2]))
+            assert frame[-1].visible
+            looking.cancel(desk)
+            *_, last = begun
+            assert last[-2] == "" and not last[-1].visible
+        assert desk.talk[0].answers["pruned-1"].divergence is None and desk.looking.gaze is None
+        asked = events["ask"]("a", "What else?")
+        next(x for x in asked if "1 other is before you" in str(x))
+        desk.stop()
+        assert "before you" not in str(list(asked)[-1]) and len(desk.talk) == 1
