@@ -70,7 +70,7 @@ class Desk:
     job: jobs.Job | None = None
     asked: Exchange | None = None  # the last question, also where it came to nothing
     answering: jobs.Job | None = None
-    answered: int = 0  # moves when answers end, and when one was read closely
+    answered: int = 0  # moves when answers end or are taken back, and when one was read closely
     version: int = 0  # moves with whatever else changes, except in `variants`, `healing` and `measuring`
     seen: float = field(default_factory=time.monotonic)  # when its page last looked
     used: float = field(default_factory=time.monotonic)  # when its visitor last did something
@@ -334,6 +334,16 @@ class Desk:
             self.asked = exchange
             self.answering = job = jobs.Job("Answer", work, then, asks=True)
             return job.start()
+
+    def take_back(self) -> Exchange:
+        """The last question with its answers, out of the conversation. Raises LVLMError for none, and while it is
+        being answered."""
+        if self.answering is not None and self.answering.busy:
+            raise LVLMError("The last question is still being answered: press Stop first.")
+        if not self.talk:
+            raise LVLMError("Nothing has been asked yet: please ask a question first.")
+        self.answered += 1
+        return self.talk.pop()
 
     def show(self, image, questions: tuple[str, ...]) -> None:
         """Put another picture on the table: a new conversation begins."""

@@ -278,6 +278,23 @@ def test_answers_stream(client, workspace):
     assert steps[-1]["answers"][0]["ended"] and all(texts[-1].startswith(x) for x in texts)
 
 
+def test_a_question_is_asked_again_and_taken_back(client, call, workspace):
+    """Above temperature 0 the next seed, or any, in the place of the last answers; taken back, they are gone."""
+    while call("look", workspace)["asked"]:
+        call("take_back", workspace)
+    for name in ("take_back", "ask_again"):
+        with pytest.raises(AppError, match="ask a question first"):
+            call(name, workspace)
+    first = call("ask_models", workspace, QUESTION, ["original"], max_new_tokens=12, temperature=1.5, seed=3)
+    again = list(client.submit(workspace, api_name="/ask_again"))
+    assert again[-1]["seed"] == 4 and again[-1]["question"] == QUESTION and again[-1]["answers"][0]["ended"]
+    with pytest.raises(AppError, match="no seed"):
+        call("ask_again", workspace, 2**40)
+    assert call("ask_again", workspace, 3)["answers"][0]["answer"] == first["answers"][0]["answer"]
+    assert call("look", workspace)["asked"] == 1
+    assert call("take_back", workspace)["seed"] == 3 and call("look", workspace)["asked"] == 0
+
+
 def test_callers_never_share(call, workspace):
     """A name that nobody was given is refused, and a second workspace has nothing of the first one's."""
     with pytest.raises(AppError, match="no such workspace"):

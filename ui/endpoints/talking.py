@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 from lvlm.errors import LVLMError
 from lvlm.images import check_question, open_image
 from ui import looking, pictures, told
 from ui.desk import Desk
 from ui.endpoints.common import LOOK_SECONDS, at, ended, over, ready, uploaded
-from ui.talk import How
+from ui.jobs import Job
+from ui.talk import Exchange, How
 from ui.workspace import Desks
 
 
@@ -64,18 +66,38 @@ def endpoints(desks: Desks) -> list[Callable]:
         if desk.answering is not None and desk.answering.busy:
             raise LVLMError("The last question is still being answered: please wait, or call cancel.")
         job = desk.ask(desk.image, check_question(question), **vars(how))
-        exchange, before = desk.asked, None
-        try:
-            while job.busy:
-                said = told.exchange(exchange)
-                if said != before:  # handing on what was said before costs the machine as much as a new word
-                    yield said
-                    before = said
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            job.cancel()  # ended, or whoever asked has hung up
-        await ended(job)
-        yield told.exchange(exchange)
+        async with aclosing(_growing(desk.asked, job)) as answers:
+            async for said in answers:
+                yield said
+
+    async def ask_again(workspace: str, seed: int = -1) -> AsyncIterator[dict]:
+        """Ask the last question again in the place of its answers, of the models that answer now.
+
+        Args:
+            workspace: the name that open_workspace gave
+            seed: of the random choices, which there are above temperature 0; -1: the next one
+        Returns:
+            exchange: every model's answer so far; in the end with its speed
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        before = desk.talk[-1].how if desk.talk else How()
+        wanted = before.seed + 1 if seed < 0 else seed
+        how = How.wished(before.max_new_tokens, before.temperature, wanted)
+        job = desk.ask(desk.image, desk.take_back().question, **vars(how))
+        async with aclosing(_growing(desk.asked, job)) as answers:
+            async for said in answers:
+                yield said
+
+    async def take_back(workspace: str) -> dict:
+        """Take the last question and its answers out of the conversation.
+
+        Args:
+            workspace: the name that open_workspace gave
+        Returns:
+            exchange: what was taken out
+        """
+        return told.exchange((await at(desks, workspace)).take_back())
 
     async def compare_answers(workspace: str, variant: str) -> dict:
         """An answer to the last question, token by token, as the model that gave it and the first model asked see it.
@@ -119,4 +141,20 @@ def endpoints(desks: Desks) -> list[Callable]:
         await ended(looking.read(desk))
         return looking.chosen(desk)
 
-    return [show_picture, ask_models, compare_answers, see_attention]
+    return [show_picture, ask_models, ask_again, take_back, compare_answers, see_attention]
+
+
+async def _growing(exchange: Exchange, job: Job) -> AsyncIterator[dict]:
+    """Everybody's answers whenever they have grown; closed, it cancels the job."""
+    before = None
+    try:
+        while job.busy:
+            said = told.exchange(exchange)
+            if said != before:  # handing on what was said before costs the machine as much as a new word
+                yield said
+                before = said
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        job.cancel()  # ended, or whoever asked has hung up
+    await ended(job)
+    yield told.exchange(exchange)
