@@ -64,6 +64,7 @@ def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
     page.fill("#budget input", "1")
     page.click("#fit:enabled")
     page.wait_for_selector("#said >> text=cannot be reached: the least memory")
+    page.wait_for_selector("#cards >> text=You asked for")  # no budget is met
     page.fill("#ratio input[type=number]", "30")
     page.wait_for_selector("#cards >> text=You asked for 30%")
 
