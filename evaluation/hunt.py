@@ -62,6 +62,29 @@ def failures(original: Sequence[Record], hunted: Sequence[Hunted]) -> list[Failu
     return sorted(found, key=lambda x: (-(x.drop or 0.0), x.first, x.place))
 
 
+@dataclass(frozen=True)
+class Breaks:
+    """How many of the questions that the original answers right break: counts, (H,), at each hunted model first."""
+
+    counts: tuple[int, ...]
+    of: int
+
+    @property
+    def most(self) -> int:
+        """Place of the model at which most break first, the least pruned of equals. Raises ValueError for no model."""
+        return self.counts.index(max(self.counts))
+
+    def share(self, place: int) -> float:
+        """Of what the original answers right, 0…1, breaks first at this model."""
+        return self.counts[place] / max(self.of, 1)
+
+
+def breaks(original: Sequence[Record], hunted: Sequence[Hunted], found: Sequence[Failure]) -> Breaks:
+    """found: the `failures` of these, or those of one task."""
+    counts = tuple(sum(x.first == i for x in found) for i in range(len(hunted)))
+    return Breaks(counts, sum(x.right for x in original))
+
+
 def cells(model: str, method: str, ratios: Sequence[float], suite: str, per_task: int) -> list[Cell]:
     """What a hunt over ratios of one method measures: the original first, then the least pruned.
 

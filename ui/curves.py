@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from lvlm.events import LossPoint
+from recovery import history
 from ui.plots import look
 from ui.texts import say
 from ui.words import VARIANT_COLOURS, change, significant
@@ -16,22 +17,16 @@ PRUNED, RECOVERED = VARIANT_COLOURS["pruned"], VARIANT_COLOURS["recovered"]
 DASHES = {"sft": "solid", "kl": "dash", "rkl": "dashdot", "l2": "dot"}  # terms are told apart without a colour
 NAMES = {"sft": "SFT", "kl": "KL", "rkl": "RKL", "l2": "L2"}
 HEIGHT = 250
-SMOOTH = 0.25  # how much of each new batch goes into the smoothed line
 APART = 0.09  # of the height: no two labels come closer
 FLOOR = 1e-6  # where a loss of zero is drawn on a logarithmic scale
 
 
-def looks(points: Sequence[LossPoint]) -> list[LossPoint]:
-    """The points at which the held-out loss was measured."""
-    return [x for x in points if x.held_out is not None]
-
-
 def held_out_finding(points: Sequence[LossPoint]) -> str:
     """How far the held-out loss has come, in one sentence."""
-    measured = looks(points)
+    measured = history.measured(points)
     if len(measured) < 2:
         return say("The held-out loss is measured as the model heals")
-    before, best = measured[0], min(measured, key=lambda x: x.held_out)
+    before, best = measured[0], history.best(measured)
     if best is before:
         return say(
             "The held-out loss has not fallen below the pruned model's {before} yet",
@@ -46,12 +41,12 @@ def held_out_finding(points: Sequence[LossPoint]) -> str:
 
 def held_out(points: Sequence[LossPoint]) -> go.Figure:
     """The loss on samples that are never trained on, over the steps, from the pruned model's on."""
-    measured = looks(points)
+    measured = history.measured(points)
     steps, values = [x.step for x in measured], [x.held_out for x in measured]
     figure = go.Figure()
     if not measured:
         return _empty(figure)
-    before, best = values[0], min(measured, key=lambda x: x.held_out)
+    before, best = values[0], history.best(measured)
     total = points[-1].total
     figure.add_scatter(
         x=[0, total], y=[before, before], mode="lines", hoverinfo="skip", line=dict(color=PRUNED, width=1.5, dash="dot")
@@ -90,25 +85,30 @@ def held_out(points: Sequence[LossPoint]) -> go.Figure:
 
 def terms_finding(points: Sequence[LossPoint]) -> str:
     """How far each term has come, in one sentence."""
-    lines = _lines(points)
+    lines = history.terms(points, FLOOR)
     if not lines:
         return say("Each loss on the batches it learns from")
-    moved = [f"{NAMES[x]} {significant(y[0])} → {significant(y[-1])}" for x, (_, _, y) in lines.items()]
+    moved = [f"{NAMES[x]} {significant(y.smoothed[0])} → {significant(y.smoothed[-1])}" for x, y in lines.items()]
     return say("On its batches: {losses}", losses=say(", ").join(moved))
 
 
 def terms(points: Sequence[LossPoint]) -> go.Figure:
     """Each loss term on its batch, faint, and smoothed; one dash a term, labelled where it ends."""
-    figure, lines = go.Figure(), _lines(points)
+    figure, lines = go.Figure(), history.terms(points, FLOOR)
     if not lines:
         return _empty(figure)
-    for name, (steps, values, smooth) in lines.items():
+    for name, line in lines.items():
         figure.add_scatter(
-            x=steps, y=values, mode="lines", hoverinfo="skip", opacity=0.25, line=dict(color=RECOVERED, width=1)
+            x=line.steps,
+            y=line.values,
+            mode="lines",
+            hoverinfo="skip",
+            opacity=0.25,
+            line=dict(color=RECOVERED, width=1),
         )
         figure.add_scatter(
-            x=steps,
-            y=smooth,
+            x=line.steps,
+            y=line.smoothed,
             name=NAMES[name],
             customdata=[x.losses[name] for x in points if x.losses],  # for the table: the faint line has no hover
             meta={"columns": ["loss on its batch"]},
@@ -122,40 +122,21 @@ def terms(points: Sequence[LossPoint]) -> go.Figure:
                     value=significant(v),
                     mean=significant(m),
                 )
-                for s, v, m in zip(steps, values, smooth, strict=True)
+                for s, v, m in zip(line.steps, line.values, line.smoothed, strict=True)
             ],
             hoverinfo="text",
         )
-    _label(figure, {NAMES[x]: float(smooth[-1]) for x, (_, _, smooth) in lines.items()}, lines)
+    _label(figure, {NAMES[x]: float(line.smoothed[-1]) for x, line in lines.items()}, lines)
     return _curves(figure, points, say("loss (log)")).update_layout(margin_r=48)
-
-
-def _lines(points: Sequence[LossPoint]) -> dict[str, tuple[list[int], np.ndarray, np.ndarray]]:
-    """Per term in use: steps, values and the smoothed values (steps,)."""
-    steps = [x for x in points if x.losses]
-    found = {}
-    for name in DASHES:
-        if steps and name in steps[0].losses:
-            values = np.maximum([x.losses[name] for x in steps], FLOOR)
-            found[name] = ([x.step for x in steps], values, smoothed(values))
-    return found
-
-
-def smoothed(values: np.ndarray) -> np.ndarray:
-    """(n,): the exponential moving average, started at the first value."""
-    out = np.array(values, dtype=float)
-    for i in range(1, len(out)):
-        out[i] = (1 - SMOOTH) * out[i - 1] + SMOOTH * out[i]
-    return out
 
 
 def _label(figure: go.Figure, ends: dict[str, float], lines: dict) -> None:
     """Name every line at its end, no two names over one another; fixes the logarithmic range that this takes."""
-    everything = np.log10(np.concatenate([values for _, values, _ in lines.values()]))
+    everything = np.log10(np.concatenate([x.values for x in lines.values()]))
     low, high = float(everything.min()), float(everything.max())
     low, high = low - 0.05 * (high - low) - 0.05, high + 0.05 * (high - low) + 0.05
     figure.update_yaxes(type="log", range=[low, high], dtick=1 if high - low > 1.5 else "D2", tickformat="~g")
-    place, last = -1.0, max(steps[-1] for steps, _, _ in lines.values())
+    place, last = -1.0, max(x.steps[-1] for x in lines.values())
     for name, value in sorted(ends.items(), key=lambda x: x[1]):
         place = max((np.log10(value) - low) / (high - low), place + APART)
         figure.add_annotation(x=last, y=place, yref="paper", text=name, showarrow=False, xanchor="left", xshift=4)

@@ -2,7 +2,7 @@
 
 from evaluation.advisor import known
 from pruning import way
-from recovery import CHART, explain
+from recovery import CHART, explain, history
 from recovery.recipe import FEW, FEW_SAMPLES_ENOUGH, advice, asked
 from ui import curves, words
 from ui.healing import ASKED_OF, BUILT_IN, POOL, in_words
@@ -137,10 +137,10 @@ def _measured_before(plan, recipe, repair: bool) -> str:
 def facts(desk: Desk) -> str:
     """How far the run is, in three cards; nothing where none was made."""
     points = list(desk.healing.points)
-    measured = curves.looks(points)
+    measured = history.measured(points)
     if not measured:
         return ""
-    last, before, best = points[-1], measured[0].held_out, min(x.held_out for x in measured)
+    last, before, best = points[-1], measured[0].held_out, history.best(measured).held_out
     steps = say("step {step} of {total}", step=last.step, total=last.total)
     if desk.is_healing and last.step < last.total:
         left = words.duration(last.seconds_left) if last.step else "–"

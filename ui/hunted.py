@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from evaluation import hunt
 from evaluation.suites import PER_TASK
-from ui import heard, hunting, words
+from ui import heard, hunting, reasons, words
 from ui.figure import figure
 from ui.hunting import OVER, Catch
 from ui.inputs import Dial
@@ -79,7 +79,8 @@ class Hunted:
             gr.Radio(value=wish.steps, visible=wish.over != "hand"),
             wish.suite,
             wish.per_task,
-            words.notice(_status(wish.over, catch)),
+            words.notice(_status(wish.over, catch))
+            + reasons.why({"hunt": reasons.waits(desk) or _status(wish.over, catch)}),
             gr.Button(_label(catch), interactive=bool(catch.missing) and catch.total > 1 and not desk.busy),
             words.heading(finding(catch), say(READ) if catch.hunted else ""),
             breaks(catch) if catch.hunted else None,
@@ -122,47 +123,46 @@ def _label(catch: Catch) -> str:
     return say("Hunt on: {missing} of {total} to ask", missing=catch.missing, total=catch.total)
 
 
-def counts(catch: Catch) -> list[int]:
-    """(H,) how many questions each hunted model is the first to get wrong."""
-    return [sum(x.first == i for x in catch.failures) for i in range(len(catch.hunted))]
+def first_breaks(catch: Catch) -> hunt.Breaks:
+    """How many questions each hunted model is the first to get wrong."""
+    return hunt.breaks(catch.original, catch.hunted, catch.failures)
 
 
 def finding(catch: Catch) -> str:
     """Where most breaks, in one sentence."""
-    right = sum(x.right for x in catch.original)
     if not catch.hunted:
         return say("Where does it break first?")
+    found = first_breaks(catch)
     if not catch.failures:
-        return say("Nothing breaks: all {right:,} questions that the original knows stay right", right=right)
-    found = counts(catch)
-    worst = max(range(len(found)), key=found.__getitem__)
+        return say("Nothing breaks: all {right:,} questions that the original knows stay right", right=found.of)
     return say(
         "{broken:,} of {right:,} right answers break, {most:,} of them first at {title}",
-        broken=len(catch.failures), right=right, most=found[worst], title=retell(catch.hunted[worst].title),
+        broken=len(catch.failures), right=found.of, most=found.counts[found.most],
+        title=retell(catch.hunted[found.most].title),
     )  # fmt: skip
 
 
 def breaks(catch: Catch) -> go.Figure:
     """A bar a model, least pruned first: how many questions it is the first to get wrong."""
-    found, right = counts(catch), sum(x.right for x in catch.original)
+    found = first_breaks(catch)
     chart = go.Figure()
     for kind in dict.fromkeys(x.kind for x in catch.hunted):
         mine = [i for i, x in enumerate(catch.hunted) if x.kind == kind]
         chart.add_bar(
             x=[retell(catch.hunted[i].title) for i in mine],
-            y=[found[i] for i in mine],
+            y=[found.counts[i] for i in mine],
             name=say(kind),
             marker=dict(color=VARIANT_COLOURS[kind]),
-            text=[f"{found[i]:,}" for i in mine],
+            text=[f"{found.counts[i]:,}" for i in mine],
             textposition="outside",
             cliponaxis=False,
             hovertext=[
                 say(
                     "{title}: {n:,} of {right:,} questions break here first ({share})",
                     title=retell(catch.hunted[i].title),
-                    n=found[i],
-                    right=right,
-                    share=words.percent(round(found[i] / max(right, 1), 3)),
+                    n=found.counts[i],
+                    right=found.of,
+                    share=words.percent(round(found.share(i), 3)),
                 )
                 for i in mine
             ],

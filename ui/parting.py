@@ -1,7 +1,6 @@
 """Where answers to one question part, by the words that were said, as HTML. Knows nothing of Gradio."""
 
-from difflib import SequenceMatcher
-
+from evaluation import wording
 from ui import words
 from ui.talk import Answer, Exchange
 from ui.texts import retell, say
@@ -24,30 +23,24 @@ def parting(exchange: Exchange, busy: bool) -> str:
     shared, lines = set(range(len(said))), []
     for answer in others:
         here = answer.text.split()
-        blocks = SequenceMatcher(a=said, b=here, autojunk=False).get_matching_blocks()
-        shared &= {i for block in blocks for i in range(block.a, block.a + block.size)}
-        lines.append(_line(answer, here, {i for block in blocks for i in range(block.b, block.b + block.size)}))
+        alike, same = wording.shared(said, here)
+        shared &= alike
+        lines.append(_line(answer, here, same))
     lines.insert(0, _line(reference, said, shared))
     return f'<div class="parting"><p>{words.escape(_told(reference, others))}</p>{"".join(lines)}</div>'
 
 
 def _told(reference: Answer, others: list[Answer]) -> str:
     said = reference.text.split()
+    places = [wording.parts_at(said, x.text.split()) for x in others]
     if len(others) == 1:
-        return say("They part at word {word}.", word=_first(said, others[0].text.split()) + 1)
+        return say("They part at word {word}.", word=places[0] + 1)
     return " ".join(
         say("“{title}” says the same as “{reference}”.", title=retell(x.title), reference=retell(reference.title))
-        if x.text.split() == said
-        else say(
-            "“{title}” parts from it at word {word}.", title=retell(x.title), word=_first(said, x.text.split()) + 1
-        )
-        for x in others
+        if place is None
+        else say("“{title}” parts from it at word {word}.", title=retell(x.title), word=place + 1)
+        for x, place in zip(others, places, strict=True)
     )
-
-
-def _first(one: list[str], other: list[str]) -> int:
-    """Place of the first word that differs."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _line(answer: Answer, said: list[str], same: set[int]) -> str:

@@ -4,6 +4,7 @@ or a model's text is escaped.
 
 from html import escape
 
+from evaluation import wording
 from pruning import Facts, Plan, Unit
 from ui import words
 from ui.picking import FORCE, FREE, PIN, Picking, Trial
@@ -114,7 +115,7 @@ def trial(trial: Trial | None, busy: bool) -> str:
 
 
 def _verdict(original: list[str], without: list[str]) -> str:
-    if original == without:
+    place = wording.parts_at(original, without)
+    if place is None:
         return say("Both give the same answer: nothing that this question needs is lost.")
-    same = next((i for i, (a, b) in enumerate(zip(original, without)) if a != b), min(len(original), len(without)))
-    return say("The answers part at word {word}.", word=same + 1)
+    return say("The answers part at word {word}.", word=place + 1)

@@ -290,7 +290,7 @@ def test_the_hunts_figure_counts_where_questions_break_first():
         Hunted("pruned", f"widthwise {r:.0%}", r, answers(x).records) for r, x in ((0.3, "yn"), (0.6, "nnnnnnnnn"))
     ]
     catch = Catch(list(original), others, failures(original, others), 0, 3)
-    assert hunted.counts(catch) == [4, 5] and "5 of them first at widthwise 60%" in hunted.finding(catch)
+    assert hunted.first_breaks(catch).counts == (4, 5) and "5 of them first at widthwise 60%" in hunted.finding(catch)
     assert list(hunted.breaks(catch).data[0].y) == [4, 5]
     table = hunted.rows(catch, catch.failures)
     assert len(table) == 9 and set(table["breaks at"]) == {"widthwise 30%", "widthwise 60%"}

@@ -66,12 +66,6 @@ def test_names_do_not_lie_over_one_another():
     assert np.diff(places).min() >= 0.05  # a line of text in 200 pixels
 
 
-def test_smoothing_follows_without_running_ahead():
-    """It starts at the first value, stays within the values, and moves towards each new one."""
-    values = np.array([4.0, 0.0, 0.0, 4.0])
-    np.testing.assert_allclose(curves.smoothed(values), [4.0, 3.0, 2.25, 2.6875])
-
-
 def test_before_anything_is_known_there_is_a_figure():
     """No point, or none with a loss yet: a quiet figure with words instead of axes."""
     for figure in (curves.held_out([]), curves.terms([]), curves.terms(points({0: 1.0})[:1])):
