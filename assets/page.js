@@ -88,6 +88,15 @@ window.prunoscope = {
     for (const empty of document.querySelectorAll(".placeholder-content[role]")) empty.removeAttribute("role");
     for (const picture of document.querySelectorAll('footer img:not([alt=""])')) picture.alt = "";
   },
+
+  /** Why a button cannot be pressed, as its tooltip: what is drawn says it unseen, by the button's id. */
+  why() {
+    for (const said of document.querySelectorAll("[data-why]")) {
+      const button = document.getElementById(said.dataset.why);
+      const reason = button?.disabled ? said.textContent : "";
+      if (button && button.title !== reason) button.title = reason;
+    }
+  },
 };
 
 {
@@ -124,6 +133,7 @@ window.prunoscope = {
       waiting = false;
       prunoscope.name();
       prunoscope.fit();
+      prunoscope.why();
     });
-  }).observe(document, { childList: true, subtree: true });
+  }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"] });
 }

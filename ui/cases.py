@@ -150,7 +150,7 @@ def _state(desk: Desk) -> tuple:
 def _reading(desk: Desk) -> tuple:
     keeping, reading = desk.keeping, desk.keeping.readings.get(desk.keeping.chosen)
     job = reading and (reading.job.state, reading.job.before, reading.job.text)
-    return keeping.opened, keeping.version, keeping.chosen, keeping.read, job
+    return desk.busy, keeping.opened, keeping.version, keeping.chosen, keeping.read, job
 
 
 def _voter(outcome: str) -> Callable[[Desk], None]:

@@ -15,14 +15,16 @@ from ui.kept import keeps
 from ui.limits import HOTTEST, LONGEST_ANSWER, MOST_EXCHANGES
 from ui.part import Part, Start, whole
 from ui.parting import parting
+from ui.reasons import waits, why
 from ui.scenes import Scenes
-from ui.talk import How
+from ui.talk import Exchange, How
 from ui.texts import retell, say
 from ui.variants import MOST_PANES
 from ui.workspace import Desk, Desks
 
 FRAME_SECONDS = 0.08  # between two looks at the growing answers
 INT8 = "8-bit weights in the last pane (LLM.int8)"
+GREEDY = "A new seed changes answers above temperature 0 alone (under “More”): greedy ones have no chance in them."
 AFRESH = (
     "Every question is asked afresh: earlier turns are not sent, so that answers differ by the model alone. "
     "The same picture, question, seed and settings give the same answers again. "
@@ -114,7 +116,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         can = last is not None and not busy
         return [
             *(x for here in panes.standing(desk) for x in (panes.messages(desk, here), panes.facts(desk, here, busy))),
-            parting(last, busy) if last else "",
+            (parting(last, busy) if last else "") + _why(last, busy),
             gr.Button(_ask_label(desk), interactive=not busy),
             gr.Button(interactive=busy),
             gr.Button(interactive=can),
@@ -298,7 +300,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
             desk.how.max_new_tokens,
             desk.how.temperature,
             desk.how.seed,
-            f'<p class="asked">{say(AFRESH, most=MOST_EXCHANGES)}</p>',
+            f'<p class="asked">{say(AFRESH, most=MOST_EXCHANGES)}</p>{why({"prune-first": waits(desk)})}',
             *lay(desk),
         ]
 
@@ -309,6 +311,15 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
     ]
     changing = [who, *(x for pane in shown for x in (pane.column, pane.head)), int8, prune, *hows, afresh, *laid]
     return Part(changing, draw, starts, lambda desk: (*whole(desk), desk.answered)), follow, talking
+
+
+def _why(last: Exchange | None, busy: bool) -> str:
+    """Why the switches under the answers, Ask and Stop cannot be pressed."""
+    growing = say("The last question is still being answered: press Stop first.") if busy else ""
+    can = growing or ("" if last else say("Ask a question first."))
+    chance = "" if last and last.how.temperature > 0 else say(GREEDY)
+    stop = "" if busy else say("Nothing is being answered.")
+    return why({"ask": growing, "stop": stop, "reseed": can or chance, **dict.fromkeys(("retry", "undo", "edit"), can)})
 
 
 def _ask_label(desk: Desk) -> str:

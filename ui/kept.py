@@ -13,6 +13,7 @@ from lvlm.errors import LVLMError
 from ui import casefile, keeping, words
 from ui.heard import true
 from ui.keeping import SHARES
+from ui.reasons import waits, why
 from ui.rereading import Reading
 from ui.scoreboard import table
 from ui.texts import retell, say
@@ -61,6 +62,7 @@ class Answers:
         own = owner is None or casefile.book().owner(case.id) == owner
         reading = desk.keeping.readings.get(case.id)
         told = detail(case, again if again and again.case.id == case.id else None, own, reading)
+        told += why({"reopen": waits(desk), "drop-case": "" if own else say("kept in another session")})
         return [told, gr.Button(visible=reading is not None and reading.job.busy)]
 
 

@@ -5,10 +5,11 @@ from functools import lru_cache
 import gradio as gr
 
 from pruning import about, forecast, overlap, split, way
-from ui import bars, plots, predicted, spread, words
+from ui import bars, plots, predicted, reasons, spread, words
 from ui.texts import retell, say
 from ui.workspace import Desk
 
+PICK_FIRST = "Pick a layer or head first: in the lists, or with a click in a figure."
 WAITING = "Prune (waiting for the scores)"
 HOW_TO = {
     "influence": "How much each layer changes what passes through it. Layers that change little go first.",
@@ -25,8 +26,9 @@ def draw(desk: Desk) -> list:
     plan, scores = desk.plan, desk.scores
     if plan is None:
         waiting = gr.Button(say(WAITING), interactive=False)
-        return [predicted.skeleton(), words.notice(desk.refusal, "error"), waiting, *[None] * 10]
+        return [predicted.skeleton(), words.notice(desk.refusal, "error") + _why(desk), waiting, *[None] * 10]
     here, pace = desk.picking, desk.shared and desk.shared.pace
+    budget = None if desk.refusal else here.budget  # one that cannot be met made no plan: the last one stays
     kept = here.under(plan)
     marks = plots.Marks(here.pinned, here.forced, here.unit)
     label = say("Prune nothing (a plain copy)")
@@ -34,13 +36,23 @@ def draw(desk: Desk) -> list:
         wished = "Prune {share} {method} and repair" if desk.repair else "Prune {share} {method}"
         label = say(wished, share=words.percent(plan.achieved), method=retell(way(plan)))
     return [
-        predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), here.budget),
-        words.notice(desk.refusal, "error") or words.notice(plan.explain()),
+        predicted.cards(plan, forecast(scores, None, pace), forecast(scores, plan, pace), budget),
+        (words.notice(desk.refusal, "error") or words.notice(plan.explain())) + _why(desk),
         gr.Button(label, interactive=not desk.refusal and not desk.busy),
         *_network(plan, kept, marks),
         *_influence(scores, plan, kept, marks),
         *_units(scores, plan, kept, marks),
     ]
+
+
+def _why(desk: Desk) -> str:
+    """Why buttons of the tab cannot be pressed."""
+    waits, loading = reasons.waits(desk), reasons.loading(desk)
+    picked = loading or ("" if desk.picking.unit else say(PICK_FIRST))
+    wait_for = dict.fromkeys(("search", "fit", "try"), waits)
+    prune = retell(desk.refusal) or waits
+    return reasons.why({**wait_for, "prune": prune, "calibrate": loading, "keep": loading, "pin": picked,
+                        "force": picked})  # fmt: skip
 
 
 def _network(plan, kept, marks: plots.Marks) -> list:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from evaluation.experiments import BARS, BESIDES, EXPERIMENTS, Experiment
 from evaluation.suites import PER_TASK
-from ui import costs, figures, lines, measuring, words
+from ui import costs, figures, lines, measuring, reasons, words
 from ui.files import as_csv
 from ui.inputs import Dial
 from ui.measuring import Found
@@ -75,7 +75,8 @@ class Replication:
             wish.suite,
             wish.per_task,
             desk.measuring.seeds,
-            words.notice(desk.measuring.refusal, "error") or words.notice(_status(one, found)),
+            (words.notice(desk.measuring.refusal, "error") or words.notice(_status(one, found)))
+            + reasons.why({"run-experiment": reasons.waits(desk) or ("" if found.missing else _status(one, found))}),
             gr.Button(_label(found), interactive=bool(found.missing) and not desk.busy),
             _head(one, found, desk.shared.name),
             _figure(one.name, found, printed),

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from evaluation.suites import PER_TASK
-from ui import figures, heard, measuring, words
+from ui import figures, heard, measuring, reasons, words
 from ui.figure import figure
 from ui.files import as_csv
 from ui.inputs import Dial
@@ -11,6 +11,7 @@ from ui.measuring import SUITES
 from ui.texts import retell, say
 from ui.workspace import Desk
 
+ALL_ASKED = "All models at hand were asked these questions: choose others, or prune another one."
 HOW_TO = {
     "scores": "A row a task, a mark a model, all asked the same held-out questions.",
     "kept": "Share of the original's score, by the answer's form and the task's demand. Bars: 95% intervals.",
@@ -56,6 +57,7 @@ class Scoreboard:
         wish, found, todo = desk.measuring.wish, measuring.heard(desk), measuring.unheard(desk)
         button = gr.Button(_label(desk, todo), interactive=bool(todo) and not desk.busy)
         said = words.notice(desk.measuring.refusal, "error") or words.notice(_hint(desk, todo, bool(found)))
+        said += reasons.why({"score": reasons.waits(desk) or ("" if todo else say(ALL_ASKED))})
         asks = words.heading(
             say("What do the models at hand score?"), say("All answer the same held-out questions, word for word.")
         )

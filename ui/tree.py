@@ -4,7 +4,7 @@ in 8 bits, save it, drop it.
 
 import gradio as gr
 
-from ui import words
+from ui import reasons, words
 from ui.files import age
 from ui.inputs import Choice
 from ui.language import static
@@ -40,9 +40,14 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
             return [f'<p class="quiet">{_gone(desk)}</p>', gr.Radio(choices=[], value=None, visible=False),
                     gr.Column(visible=False), *[gr.skip()] * 4, gr.DownloadButton(visible=False), ""]  # fmt: skip
         first, eight = chosen.kind == ORIGINAL, chosen.kind == "int8"
-        packed = chosen.file
+        packed, waits = chosen.file, reasons.waits(desk)
+        why = {
+            "variant-small": say("This model is in 8 bits already.") if eight else waits,
+            "variant-save": say("This model is saved already: download it below.") if packed else waits,
+            "variant-drop": waits,
+        }
         return [
-            "",
+            reasons.why(why),
             gr.Radio(choices=[(label(x), x.id) for x in desk.variants], value=chosen.id, visible=True),
             gr.Column(visible=True),
             retell(chosen.title),

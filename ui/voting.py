@@ -7,13 +7,14 @@ from collections.abc import Callable
 import gradio as gr
 
 from evaluation.votes import Standing
-from ui import blind, words
+from ui import blind, reasons, words
 from ui.blind import SOURCES, Match
 from ui.heard import true
 from ui.texts import retell, say
 from ui.workspace import Desk
 
 VOTES = {"left": "A is better", "right": "B is better", "tie": "Equally good", "both-bad": "Both bad"}
+PRESS_NEXT = "Press Next pair: a question and two answers appear here."
 HOW_TO = (
     "Two models answer without their names, on sides drawn by chance, and both answers are shown at once, as speed "
     "would tell the models apart. Questions that both answer alike are skipped."
@@ -74,7 +75,9 @@ class Voting:
             gr.CheckboxGroup([(retell(x.title), x.id) for x in there], value=[x.id for x in taking]),
             now.source,
             gr.Textbox(value=now.question, visible=now.source == "own"),
-            words.notice("" if can else _too_few(len(there))),
+            words.notice("" if can else _too_few(len(there)))
+            + reasons.why({"next-pair": reasons.waits(desk) or ("" if can else _too_few(len(there)))})
+            + reasons.why(dict.fromkeys((f"vote-{x}" for x in VOTES), _why_no_vote(match))),
             gr.Button(interactive=can and not desk.busy),
             gr.Image(value=match and match.image, visible=match is not None and match.image is not None),
             _match(match, now.alike),
@@ -89,10 +92,16 @@ def _too_few(there: int) -> str:
     )
 
 
+def _why_no_vote(match: Match | None) -> str:
+    if match is None:
+        return say(PRESS_NEXT)
+    return "" if match.vote is None else say("This pair is judged already: please press Next pair.")
+
+
 def _match(match: Match | None, alike: int) -> str:
     """The question and both answers; names only after the vote."""
     if match is None:
-        return f'<p class="quiet">{say("Press Next pair: a question and two answers appear here.")}</p>'
+        return f'<p class="quiet">{say(PRESS_NEXT)}</p>'
     voted, sides = match.vote is not None, []
     for letter, answer, who in zip("AB", match.answers, match.contenders, strict=True):
         name = words.chip(who.kind, f"{letter}: {retell(who.title)}") if voted else f"<b>{letter}</b>"
