@@ -6,7 +6,7 @@ import gradio as gr
 
 from lvlm.errors import BadSamples, LVLMError
 from recovery import BadRecipe, Recipe
-from ui import curves, healed, words
+from ui import curves, healed, reasons, words
 from ui.figure import figure
 from ui.healing import BUILT_IN, CHOICES, MINUTES
 from ui.inputs import Choice, Dial
@@ -319,10 +319,11 @@ def _whole(number):
 def _button(desk: Desk) -> list:
     """The sentence under the recipe, and the Heal button."""
     if desk.to_heal is None:
-        return ["", gr.Button(say(WAITING), interactive=False)]
+        return [reasons.why({"heal": reasons.loading(desk)}), gr.Button(say(WAITING), interactive=False)]
     label = say("Heal the pruned model")
     if desk.patient is None:
         label = say("Prune {what} and heal", what=healed.gone(desk.to_heal))
     refusal = desk.healing.refusal
     said = words.notice(refusal, "error") or words.notice(healed.planned(desk))
+    said += reasons.why({"heal": retell(refusal) or reasons.waits(desk)})
     return [said, gr.Button(label, interactive=not refusal and not desk.busy)]
