@@ -269,6 +269,13 @@ class Desk:
         """Carry out the plan; None where that was done before."""
         return making.cut(self)
 
+    def treat(self, id: str) -> None:
+        """Let Heal be about this pruned model. Raises LVLMError for one that was not pruned."""
+        found = self.variants.find(id)
+        if found.kind != "pruned":
+            raise LVLMError(f"“{found.title}” was not pruned: choose a pruned model.")
+        self.healing.of = id
+
     def heal(self, run: Run | None = None) -> jobs.Job:
         """Heal the chosen pruned model, or go on with an unfinished run."""
         return making.heal(self, run)

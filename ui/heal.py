@@ -241,10 +241,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, gr.Button]:
 
     def choose_patient(key: str, id: str):
         """Choose which of several pruned models is healed, by its id: "pruned-1" …"""
-        desk = desks.at(key)
-        if desk.variants.find(id).kind != "pruned":
-            raise LVLMError(f"“{desk.variants.find(id).title}” was not pruned: choose a pruned model.")
-        desk.healing.of = id
+        desks.at(key).treat(id)
 
     starts = [
         Start(of.input, choose_patient, [of]),

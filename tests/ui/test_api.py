@@ -94,6 +94,10 @@ def test_the_whole_way(call, workspace):
     shown = call("show_picture", workspace, example=shown["examples"][1])
     assert shown["questions"]
     tried = call("try_plan", workspace, QUESTION)
+    layer = call("try_plan", workspace, QUESTION, unit="2")
+    assert [x["title"] for x in layer["answers"]] == ["Original", "Without layer 2"]
+    with pytest.raises(AppError, match="There is no head 0 of layer 99"):
+        call("try_plan", workspace, QUESTION, unit="99.0")
     pruned = call("prune", workspace)
     assert pruned["id"] == "pruned-1" and pruned["parent"] == "original"
     assert pruned["parameters"] == call("look", workspace)["plan"]["parameters"][1]
@@ -151,8 +155,13 @@ def test_healing_that_does_not_go_to_its_end(call, pruned, monkeypatch):
     for name in ("resume_unfinished", "discard_unfinished"):
         with pytest.raises(AppError, match="no unfinished run"):
             call(name, pruned)
-    call("heal", pruned, RECIPE | {"steps": 100_000}, wait=False)
-    assert call("finish_healing", pruned)["variants"][-1]["id"] == "recovered-1"
+    with pytest.raises(AppError, match="was not pruned"):
+        call("heal", pruned, variant="original")
+    with pytest.raises(AppError, match="choose advised, strongest"):
+        call("heal", pruned, choice="magic")
+    call("heal", pruned, RECIPE | {"steps": 100_000}, wait=False, choice="strongest", variant="pruned-1")
+    healed = call("finish_healing", pruned)["variants"][-1]
+    assert healed["id"] == "recovered-1" and healed["recipe"]["kl"] == 1.0 and healed["parent"] == "pruned-1"
 
     def dying(*given, **options):
         *most, report = given

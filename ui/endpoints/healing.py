@@ -12,25 +12,39 @@ from ui.workspace import Desks
 
 
 def endpoints(desks: Desks) -> list[Callable]:
-    async def heal(workspace: str, recipe: dict = {}, data: str = "scenes", asked: int = 0, wait: bool = True) -> dict:
-        """Train the newest pruned model back (pruned as planned first, where none is).
+    async def heal(
+        workspace: str,
+        recipe: dict = {},
+        data: str = "scenes",
+        asked: int = 0,
+        wait: bool = True,
+        choice: str = "",
+        variant: str = "",
+    ) -> dict:
+        """Train a pruned model back (pruned as planned first, where none is).
 
         Args:
             workspace: the name that open_workspace gave
-            recipe: settings of recovery.Recipe other than the advised ones, such as {"train": "lora", "minutes": 2}
+            recipe: settings of recovery.Recipe other than the chosen ones, such as {"train": "lora", "minutes": 2}
             data: scenes, easy-vqa, or the path of a LLaVA instruction .json on the server
             asked: held-out questions of each kind, asked of every model afterwards
             wait: until it has ended; else look tells how far it is, and cancel ends it
+            choice: advised, strongest, published-l2 or published-rkl; empty: as set last, advised at first
+            variant: id of the pruned model; empty: as said last, the newest at first
         Returns:
             workspace: what lies there
         """
         desk = await at(desks, workspace)
         ready(desk)
         desk.healing.use(data, asked)
-        advised = desk.healing.recipe(desk.model, desk.to_heal)
+        if choice:
+            desk.healing.choose(choice)
+        if variant:
+            desk.treat(variant)
+        chosen = desk.healing.recipe(desk.model, desk.to_heal)
         length = {"minutes": None, "steps": None} if {"minutes", "steps"} & set(recipe) else {}
         if recipe:
-            desk.healing.own = Recipe.from_dict({**advised.to_dict(), **length, **recipe})
+            desk.healing.own = Recipe.from_dict({**chosen.to_dict(), **length, **recipe})
         job = desk.heal()
         if wait:
             await ended(job)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from lvlm.errors import LVLMError
 from pruning import Unit
+from pruning.wishes import check
 from ui import picking, told
 from ui.desk import Desk
 from ui.endpoints.common import as_file, at, ended, ready
@@ -117,17 +118,22 @@ def endpoints(desks: Desks) -> list[Callable]:
         await ended(picking.limit(desk, unit, most))
         return _planned(desk)
 
-    async def try_plan(workspace: str, question: str) -> dict:
-        """Ask the original, and it with what the plan removes masked to nothing; nothing is cut.
+    async def try_plan(workspace: str, question: str, unit: str = "") -> dict:
+        """Ask the original, and it with what the plan removes, or one unit, masked to nothing; nothing is cut.
 
         Args:
             workspace: the name that open_workspace gave
             question: what to ask about the picture on the table
+            unit: a layer ("3") or head ("3.2") to mask instead; empty: all that the plan removes
         Returns:
             exchange: both answers
         """
         desk = await at(desks, workspace)
-        await ended(picking.try_out(desk, picking.PLAN, question))
+        ready(desk)
+        if unit:
+            [found] = check(desk.scores.anatomy, [Unit.parse(unit)])
+            picking.select(desk, found)
+        await ended(picking.try_out(desk, picking.UNIT if unit else picking.PLAN, question))
         return told.exchange(desk.picking.trial.exchange)
 
     async def prune(workspace: str, repair: bool = False) -> dict:
