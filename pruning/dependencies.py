@@ -21,6 +21,11 @@ class Stripe:
     columns: int
 
     @property
+    def last(self) -> int:
+        """Its last row or column."""
+        return self.start + self.width - 1
+
+    @property
     def weights(self) -> int:
         return self.width * (self.columns if self.dim == 0 else self.rows)
 

@@ -51,7 +51,8 @@ def table(drawn: dict) -> pd.DataFrame:
 
     Columns, where anything is in them: panel, series, one for each axis by its title, value (a map's), the lower and the
     upper end of each interval that is drawn, note (what is said on hover), and what a trace's `meta["columns"]` names of
-    its customdata.
+    its customdata. A trace whose `meta["row"]` (column → value) says what it stands for, as a shape does, gives that row
+    alone.
     """
     layout = drawn.get("layout", {})
     parts = [_rows(trace, layout) for trace in drawn.get("data", []) if trace.get("hoverinfo") != "skip"]
@@ -63,6 +64,8 @@ def table(drawn: dict) -> pd.DataFrame:
 
 
 def _rows(trace: dict, layout: dict) -> pd.DataFrame:
+    if row := (trace.get("meta") or {}).get("row"):
+        return pd.DataFrame([row])
     x_name, y_name = (_axis(trace, layout, x) for x in "xy")
     x, y, z = (_array(trace.get(part)) for part in "xyz")
     if z is not None and z.ndim == 2:  # a map: (rows of y, columns of x)

@@ -33,7 +33,7 @@ from ui.texts import tell
 
 TRAINING_STEPS, QUESTIONS = 40, 4  # of a projector that is trained here; questions of each task
 LESSONS = 6  # samples that Taylor can be held against
-TAKEN_ON = 24  # samples that step 11 looks at
+TAKEN_ON = 24  # samples that the part beyond the paper looks at
 LONGEST = 24  # tokens of an answer on the tour
 
 
@@ -59,6 +59,16 @@ class Stored:
     answers: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What Taylor's estimate was last looked at with."""
+
+    sample: int
+    layer: int
+    head: int
+    signed: bool
+
+
 @dataclass
 class Teaching:
     """A visitor's way through the tour; all of it about the model at hand."""
@@ -68,7 +78,8 @@ class Teaching:
     answers: dict[tuple, list[str]] = field(default_factory=dict)  # (picture, method, ratio) → what was said
     trained: list[Trained] = field(default_factory=list)
     stored: Stored | None = None
-    looked: tuple[int, int, bool] | None = None  # sample, layer and signs that Taylor was last looked at with
+    looked: Looked | None = None
+    beyond: bool = False  # whether what comes after the tour is open
     goal: Goal = field(default_factory=Goal)
     digest: str = ""  # of the model
     version: int = 0
@@ -82,7 +93,8 @@ def of(desk) -> Teaching:
         raise LVLMError(tell("large", name=desk.shared.name))
     digest = desk.model.digest()
     if desk.teaching.digest != digest:
-        desk.teaching = Teaching(step=desk.teaching.step, digest=digest, version=desk.teaching.version + 1)
+        was = desk.teaching
+        desk.teaching = Teaching(was.step, beyond=was.beyond, digest=digest, version=was.version + 1)
     return desk.teaching
 
 

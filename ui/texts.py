@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Formatter
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-STEPS = 11  # of the tour
+STEPS = 10  # of the tour
 LANGUAGES = {"en": "English", "zh": "简体中文"}
 _SPOKEN = ContextVar("language", default="en")  # of the event at hand; a job's thread speaks English
 
@@ -30,6 +30,7 @@ def spoken() -> str:
 def labels() -> dict[str, str]:
     """English text → Chinese, of every tab. Named fields stand in braces; see `say`."""
     steps = {step(number, "en"): step(number, "zh") for number in range(1, STEPS + 1)}
+    steps |= {tour("en")[x]: tour("zh")[x] for x in ("beyond.title", "beyond.open")}
     return json.loads((ASSETS / "i18n/zh.json").read_text(encoding="utf-8")) | steps
 
 

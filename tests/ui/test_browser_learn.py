@@ -41,6 +41,10 @@ def test_the_tour_from_the_first_step_to_the_advice(bundled, page):  # noqa: F81
         if number == 4:
             page.click("#tour-taylor-all")
             page.wait_for_selector("#tour-taylor-found >> text=Over 72 heads")
+            page.fill("#tour-taylor-head input[type=number]", "4")
+            page.press("#tour-taylor-head input[type=number]", "Enter")
+            page.wait_for_selector("#tour-taylor-found h3 >> text=Head 4 of layer 8")
+            assert page.locator("#tour-taylor-found tbody tr").count() == 2
         if number == 5:
             page.click("#tour-gap-layers >> text=6")
             page.wait_for_function("document.querySelectorAll('#plot-tour-gap .annotation').length === 1")
@@ -69,7 +73,8 @@ def test_the_tour_from_the_first_step_to_the_advice(bundled, page):  # noqa: F81
     page.wait_for_selector("#prune:enabled")
     page.get_by_role("tab", name="Learn").click()
     page.wait_for_selector("#plot-tour-advisor .main-svg")  # back where the tour was left
-    page.click("#tour-next-10")
+    assert page.locator("#tour .step-label").count() == 10
+    page.click("#tour-next-10")  # beyond the paper, after the tour
     page.wait_for_selector("#plot-tour-takeover .main-svg")
     assert "neurons that stay in layer 3" in found(page, "takeover")
     assert page.strangers == [] and page.errors == []

@@ -1,6 +1,8 @@
 """The tour, its figures and the glossary, without a browser: both languages say the same, and every step says what the
 library found."""
 
+import json
+import re
 import string
 
 import numpy as np
@@ -8,11 +10,12 @@ import pytest
 
 from lvlm.errors import LVLMError
 from ui import glossary, learn, teaching, texts
+from ui.figure import table
 from ui.language import _plain, marked
 from ui.teaching import Stored, Trained
 from ui.tour import pictures
 from ui.tour.stop import speaking
-from ui.words import heading
+from ui.words import heading, significant
 from tests.ui.conftest import wait
 
 
@@ -101,10 +104,10 @@ def test_every_step_computes_on_the_model_at_hand(desks, language):
     desk = opened(desks)
     desk.speak(language)
     with gr.Blocks():
-        stops = [learn.stop_of(number, desks) for number in range(1, texts.STEPS + 1)]
-        given = {1: ["heads", 1, 1, 0, "how many?"], 2: ["neurons", 1, 7], 3: [0, "how many?", 2], 4: [0, 1, False],
+        stops = [learn.stop_of(number, desks) for number in range(1, learn.BEYOND + 1)]
+        given = {1: ["heads", 1, 1, 0, "how many?"], 2: ["neurons", 1, 7], 3: [0, "how many?", 2], 4: [0, 1, 0, False],
                  5: [[1], 0], 6: [], 7: ["layerwise", 20, 0], 8: [30], 9: [], 10: [90, 80, True, "few"],
-                 11: [1, 45]}  # fmt: skip
+                 learn.BEYOND: [1, 45]}  # fmt: skip
         for number, stop in enumerate(stops, 1):
             found = stop.show(desk, *given[number])
             assert len(found) == len(stop.outputs) and len(given[number]) == len(stop.controls), stop.name
@@ -116,8 +119,8 @@ def test_every_step_computes_on_the_model_at_hand(desks, language):
 
 @pytest.mark.parametrize(
     "number, values",
-    [(1, ["heads", 99, 0, 0, "x"]), (1, ["heads", 0, 0, 0, " "]), (3, [77, "x", 0]), (4, [99, 0, False]), (5, [[0, 1, 2, 3], 0]),
-     (7, ["layerwise", None, 0]), (10, [0, 80, True, "few"]), (11, [99, 45]), (11, [0, 90])],
+    [(1, ["heads", 99, 0, 0, "x"]), (1, ["heads", 0, 0, 0, " "]), (3, [77, "x", 0]), (4, [99, 0, 0, False]), (5, [[0, 1, 2, 3], 0]),
+     (7, ["layerwise", None, 0]), (10, [0, 80, True, "few"]), (learn.BEYOND, [99, 45]), (learn.BEYOND, [0, 90])],
 )  # fmt: skip
 def test_what_nobody_can_mean_gets_a_sentence(desks, number, values):
     """A layer, picture, sample, ratio or goal that is none, and no question, are refused in words."""
@@ -149,6 +152,49 @@ def test_heads_pile_up_layer_by_layer(desks):
     assert wait(teaching.switch_all(desk, 0)).state == "done"
     found = {(x.group.layer, x.group.unit) for x in desk.teaching.switched[0].effects}
     assert len(found) == len(desk.teaching.switched[0].effects) == sum(x.groups for x in desk.model.anatomy.layers)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_chosen_head_is_told_of_both_ways(desks, signed):
+    """In words and in the figure: what Taylor says of it, the real change without it, and its place in its layer by
+    either, as the library has them; a head that the layer has not is the last one it has."""
+    import gradio as gr
+
+    desk = opened(desks)
+    with gr.Blocks():
+        stop = learn.stop_of(4, desks)
+        found = stop.show(desk, 0, 2, 1, signed)
+        assert stop.show(desk, 0, 2, 99, signed)[3].value == 3
+    place = desk.teaching.switched[0].place(2, 1, signed)
+    said = place.effect.predicted if signed else place.effect.published
+    assert "Head 1 of layer 2" in found[0] and "masked" in found[0]
+    for number in (said, place.effect.real):
+        assert significant(abs(number)) in found[0]
+    assert f"{place.by_estimate} of {place.of}" in found[0] and f"{place.by_change} of {place.of}" in found[0]
+    ring = next(x for x in found[1].data if x.marker.size == 25)
+    assert ring.x[0] == said and ring.y[0] == (place.effect.real if signed else abs(place.effect.real))
+
+
+def test_a_groups_table_has_its_real_rows_and_columns(desks):
+    """What is taken away as CSV is each matrix with the rows or columns that the unit owns, not what is drawn of it."""
+    desk = opened(desks)
+    for kind, unit in (("heads", 1), ("neurons", 7)):
+        seen = teaching.group_of(desk, kind, 1, unit)
+        found = table(json.loads(pictures.group(seen, speaking(desk)).to_json()))
+        assert list(found["matrix"]) == [x.path for x in seen.stripes]
+        assert list(found["takes"]) == ["columns" if x.dim else "rows" for x in seen.stripes]
+        assert list(found["first"]) == [x.start for x in seen.stripes]
+        assert list(found["last"] - found["first"] + 1) == [x.width for x in seen.stripes]
+        assert list(found["weights"]) == [x.weights for x in seen.stripes]
+
+
+def test_every_equation_of_the_paper_stands_with_its_number():
+    """The tour's formulas carry the paper's numbers 1 to 9, each once and in both languages, and say the same."""
+    for language in texts.LANGUAGES:
+        told = " ".join(texts.tour(language).values())
+        assert sorted(re.findall(r"\\tag\{(\d)\}", told)) == list("123456789")
+    tags = [[re.findall(r"\\tag\{\d\}", x) for x in texts.tour(language).values()] for language in texts.LANGUAGES]
+    assert tags[0] == tags[1]
 
 
 def test_the_advice_is_what_prune_and_heal_are_set_to(desks):

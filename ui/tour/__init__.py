@@ -1,1 +1,1 @@
-"""The guided tour's eleven steps, each a live control on the real model."""
+"""The guided tour's ten steps and what comes after them, each a live control on the real model."""

@@ -1,20 +1,20 @@
 """Steps 1 to 5 of the tour, inside the model: heads and neurons, what hangs together, block influence, Taylor, gaps."""
 
 import gradio as gr
-import numpy as np
-import pandas as pd
 
 from lvlm.errors import BadPlan
+from pruning.effects import Place
 from ui import teaching, words
 from ui.inputs import Dial
 from ui.part import Start
-from ui.texts import tell
+from ui.texts import minus, tell
 from ui.tour import pictures
 from ui.tour.stop import Stop, explained, figure, heading, layer, picture, speaking, tried, whole
 from ui.workspace import Desk, Desks
 
 KINDS = [("Attention head", "heads"), ("Neuron", "neurons")]
 QUESTION = "how many turtles are there?"
+ENOUGH = 10  # heads that a correlation is told of
 
 
 def _unit(name: str) -> tuple[gr.Radio, Dial, Dial]:
@@ -72,7 +72,7 @@ def units() -> Stop:
         teaching.of(desk)
         index, number, range_ = _place(desk, kind, index, number)
         seen = teaching.activity_of(desk, kind, index, number, chosen, question)
-        tell, top = speaking(desk), int(np.argmax(seen.written))
+        tell, top = speaking(desk), seen.loudest
         where = tell("1.patch") if seen.image[top] else tell("1.word", word=seen.tokens[top].strip())
         said = tell("1.found", unit=_named(desk, kind, number), layer=index, where=where)
         image = teaching.asked(chosen, question).image
@@ -110,7 +110,7 @@ def dependencies() -> Stop:
             layer=index,
             stripes=len(seen.stripes),
             weights=f"{seen.parameters:,}",
-            share=words.percent(seen.parameters / seen.of),
+            share=words.percent(seen.share),
         )
         return [heading(said, tell("2.read"), desk), pictures.group(seen, tell), range_]
 
@@ -142,22 +142,15 @@ def influence() -> Stop:
         teaching.of(desk)
         index, _, _ = _place(desk, "heads", index, 0)
         seen, tell = teaching.trace_of(desk, chosen, question), speaking(desk)
-        values = seen.influence
-        means = values.mean(1)
-        said = tell(
-            "3.found",
-            layer=index,
-            mean=words.significant(float(means[index])),
-            rank=1 + int((means > means[index]).sum()),
-            layers=len(means),
-        )
-        row = values[index][~seen.image][:4]
+        found = seen.block_influence
+        mean = words.significant(float(found[index]))
+        said = tell("3.found", layer=index, mean=mean, rank=seen.rank(index), layers=len(found))
         total = tell(
             "3.sum",
-            first=" + ".join(words.significant(float(x), 2) for x in row),
+            first=" + ".join(words.significant(float(x), 2) for x in seen.words[index][:4]),
             tokens=len(seen.tokens),
             image=int(seen.image.sum()),
-            mean=words.significant(float(means[index])),
+            mean=mean,
         )
         return [heading(said, tell("3.read"), desk), pictures.influence(seen, index, tell), total]
 
@@ -185,37 +178,41 @@ def taylor(desks: Desks) -> Stop:
                     min_width=120,
                 )  # fmt: skip
                 index = layer("taylor", 8)
-                signed = gr.Radio(
-                    [("Size, as published", False), ("With its sign", True)],
-                    value=False,
-                    label="What Taylor says",
-                    elem_id="tour-taylor-signed",
-                    min_width=200,
-                )
+                head = Dial(0, 5, 2, step=1, buttons=[], label="Head", elem_id="tour-taylor-head", min_width=120)
+            signed = gr.Radio(
+                [("Size, as published", False), ("With its sign", True)],
+                value=False,
+                label="What Taylor says",
+                elem_id="tour-taylor-signed",
+            )
             every = gr.Button("Switch off every head, layer by layer", size="sm", elem_id="tour-taylor-all")
             about = gr.HTML(elem_classes="quiet")
             found, shown = gr.HTML(elem_id="tour-taylor-found"), figure("taylor")
 
-    def show(desk: Desk, sample, index, signed) -> list:
+    def show(desk: Desk, sample, index, number, signed) -> list:
         teaching.of(desk)
-        index, _, _ = _place(desk, "heads", index, 0)
+        index, number, range_ = _place(desk, "heads", index, number)
         teaching.heads_of(desk, whole(sample), index)
-        desk.teaching.looked = (whole(sample), index, bool(signed))
-        return again(desk)
+        desk.teaching.looked = teaching.Looked(whole(sample), index, number, bool(signed))
+        return [*again(desk), range_]
 
     def again(desk: Desk) -> list:
-        if desk.teaching.looked is None or desk.teaching.looked[0] not in desk.teaching.switched:
+        looked = desk.teaching.looked
+        if looked is None or looked.sample not in desk.teaching.switched:
             return [gr.skip()] * 3
-        number, index, signed = desk.teaching.looked
-        seen, tell = desk.teaching.switched[number], speaking(desk)
-        count, one = len(seen.effects), teaching.lesson(number)
-        said = tell("4.few", count=count)
-        if count >= 10:
-            sizes = pd.DataFrame([(x.published, abs(x.real)) for x in seen.effects])
-            said = tell("4.found", count=count, rho=f"{sizes.corr('spearman').iloc[0, 1]:.2f}")
-        read = tell("4.signed") if signed else tell("4.read", loss=words.significant(seen.loss))
+        seen, tell = desk.teaching.switched[looked.sample], speaking(desk)
+        count, one = len(seen.effects), teaching.lesson(looked.sample)
+        place = seen.place(looked.layer, looked.head, looked.signed)
+        said = tell(
+            "4.agree" if place.by_estimate == place.by_change else "4.differ",
+            number=looked.head, layer=looked.layer, estimated=place.by_estimate, real=place.by_change, of=place.of,
+        )  # fmt: skip
+        together = tell("4.found", count=count, rho=f"{seen.rank_correlation:.2f}")
+        read = tell("4.signed") if looked.signed else tell("4.read", loss=words.significant(seen.loss))
+        read = f"{together if count >= ENOUGH else tell('4.few', count=count)} {read}"
         asked = f"{words.escape(one.question)} → <b>{words.escape(one.answer)}</b>"
-        return [heading(said, read, desk), pictures.effects(seen, index, signed, tell), f"<p>{asked}</p>"]
+        drawn = pictures.effects(seen, place.effect, looked.signed, tell)
+        return [heading(said, read, desk, _both_ways(tell, place, looked.signed)), drawn, f"<p>{asked}</p>"]
 
     def switch_off_every_head(key: str, sample):
         """Hold Taylor's estimate against the real change of the loss for every head of the model."""
@@ -224,14 +221,33 @@ def taylor(desks: Desks) -> Stop:
     return Stop(
         "tour_taylor",
         "Taylor importance (Eq. 4) of a layer's heads against the real change of the loss without each.",
-        [sample, index, signed],
-        [found, shown, about],
+        [sample, index, head, signed],
+        [found, shown, about, head],
         show,
         [Start(every.click, switch_off_every_head, [sample])],
         again,
+        redrawn=3,
         fitted=[index],
         ranges=layers,
     )
+
+
+def _both_ways(tell, place: Place, signed: bool) -> str:
+    """A head's estimate and its real change as a small table, each with its rank in the layer."""
+    one = place.effect
+    said = (("4.predicted", one.predicted), ("4.real", one.real)) if signed else (
+        ("4.estimate", one.published), ("4.real", one.real))  # fmt: skip
+    rows = ""
+    for (key, value), rank in zip(said, (place.by_estimate, place.by_change), strict=True):
+        number = words.significant(value) if key == "4.estimate" else _signed(value)
+        rows += f"<tr><th>{tell(key)}</th><td>{number}</td><td>{tell('4.rank', rank=rank, of=place.of)}</td></tr>"
+    heads = "".join(f"<th>{tell(x)}</th>" for x in ("4.what", "4.place"))
+    return f'<table class="tour-table numbers"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _signed(value: float) -> str:
+    """A change with its sign."""
+    return f"+{words.significant(value)}" if value > 0 else minus(words.significant(value))
 
 
 def shock() -> Stop:
@@ -253,8 +269,8 @@ def shock() -> Stop:
         if not gone:
             return [heading(tell("5.none"), "", desk), None]
         seen = teaching.gap_of(desk, chosen, [int(x) for x in gone])
-        after = next(i for i in range(min(seen.removed) + 1, len(seen.cosine)) if i not in seen.removed)
-        said = tell("5.found", cosine=f"{seen.cosine[after]:.2f}", norm=words.percent(round(seen.norm[after], 2)))
+        cosine, norm = seen.cosine[seen.behind], seen.norm[seen.behind]
+        said = tell("5.found", cosine=f"{cosine:.2f}", norm=words.percent(round(norm, 2)))
         return [heading(said, tell("5.read"), desk), pictures.gap(seen, tell)]
 
     def ranges(desk: Desk) -> list:

@@ -4,6 +4,9 @@ import gradio as gr
 import numpy as np
 
 from evaluation import paper
+from evaluation.advisor import usual
+from evaluation.divergence import unchanged
+from pruning.about import removed
 from recovery.recipe import FEW
 from ui import figures, lines, teaching, words
 from ui.inputs import Dial
@@ -90,7 +93,7 @@ def cliff() -> Stop:
         teaching.of(desk)
         tell, share = speaking(desk), _share(much)
         asked, before, after = teaching.said_at(desk, chosen, way, share)
-        same = sum(a == b for a, b in zip(before, after, strict=True))
+        same = unchanged(before, after)
         finding = tell("7.found", ratio=words.percent(share), method=tell(f"10.{way}"), same=same, of=len(asked))
         drawn = figures.experiment(
             "ratio", lines.ours("zero-shot", teaching.measured(desk, "zero-shot")), lines.printed("zero-shot", LLAVA)
@@ -145,17 +148,15 @@ def paradigms() -> Stop:
             )
             told = " · ".join([costs, *_printed(tell, name, share)])
             shown += [heading(tell(f"8.{name}"), told, desk), pictures.layers(plan, tell)]
-        gone, narrow = plans["layerwise"].removed_layers, plans["widthwise"]
+        gone, narrow = plans["layerwise"].removed_layers, removed(plans["widthwise"])
         names = words.some(gone)
-        heads = sum(h for h, _ in narrow.dense_shape)
-        neurons = sum(n for _, n in narrow.dense_shape)
         said = tell(
             "8.found",
             ratio=words.percent(share),
             layers=tell("8.no_layers") if not gone else tell("8.layer" if len(gone) == 1 else "8.layers", names=names),
-            heads=heads - sum(map(len, narrow.heads)),
-            all_heads=heads,
-            neurons=words.percent(round(1 - sum(map(len, narrow.neurons)) / neurons, 3)),
+            heads=narrow.heads,
+            all_heads=narrow.all_heads,
+            neurons=words.percent(round(narrow.share_of_neurons, 3)),
         )
         return [heading(said, tell("8.read"), desk), *shown]
 
@@ -170,12 +171,8 @@ def paradigms() -> Stop:
 
 def _printed(tell, name: str, share: float) -> list[str]:
     """What the paper's LLaVA keeps so pruned, where it prints that."""
-    told = []
-    for key, table in (("8.not_healed", 2), ("8.healed", 5)):
-        line = paper.line(LLAVA, name if table == 2 else "", table)
-        for at, kept, how in zip(line.ratios, line.retention, line.methods, strict=True):
-            if abs(at - share) < 0.005 and how.startswith(name):
-                told.append(tell(key, kept=f"{kept:.0f}"))
+    printed = {key: paper.kept(LLAVA, name, share, table) for key, table in (("8.not_healed", 2), ("8.healed", 5))}
+    told = [tell(key, kept=f"{kept:.0f}") for key, kept in printed.items() if kept is not None]
     return [f"{tell('8.paper', ratio=words.percent(share))}: {', '.join(told)}"] if told else []
 
 
@@ -285,9 +282,8 @@ def _way(tell, way) -> str:
 
 def _better(tell, best, ways) -> list[str]:
     """What the published way keeps where another one is proposed."""
-    wanted = (best.method, best.int8, "layer", False)
-    usual = next((x for x in ways if (x.method, x.int8, x.ranking, x.repair) == wanted), best)
-    return [] if usual is best or not np.isfinite(usual.kept) else [tell("10.usual", kept=_kept(usual.kept))]
+    published = usual(best, ways)
+    return [] if published is None else [tell("10.usual", kept=_kept(published.kept))]
 
 
 def _healing(tell, way) -> str:

@@ -12,8 +12,8 @@ from plotly.subplots import make_subplots
 
 from evaluation.advisor import Evidence, Way
 from pruning import Plan, Takeover, split
-from pruning.dependencies import Group
-from pruning.effects import Effects
+from pruning.dependencies import Group, Stripe
+from pruning.effects import Effect, Effects
 from pruning.hidden import Activity, Gap, Trace
 from ui.plots import ATTENTION, MLP, SCALE, look
 from ui.teaching import Stored, Trained
@@ -89,8 +89,7 @@ def group(found: Group, say: Say) -> go.Figure:
         figure.add_scatter(
             **_stripe(stripe, x, y), fill="toself", fillcolor="rgba(234, 115, 23, 0.25)", fillpattern=HATCH,
             line=dict(color=GONE, width=1.5), mode="lines", name=stripe.path, hoveron="fills",
-            text=f"<b>{stripe.path}</b><br>{stripe.width} × {stripe.columns if not stripe.dim else stripe.rows}",
-            hoverinfo="text",
+            text=f"<b>{stripe.path}</b><br>{_hovered(stripe, say)}", hoverinfo="text", meta=dict(row=_row(stripe, say)),
         )  # fmt: skip
         figure.add_annotation(
             x=x + stripe.columns / 2, y=y, yanchor="bottom", showarrow=False, text=stripe.path.split(".")[-1]
@@ -100,7 +99,22 @@ def group(found: Group, say: Say) -> go.Figure:
     return figure.update_xaxes(visible=False)
 
 
-def _stripe(stripe, x: float, y: float) -> dict:
+def _hovered(stripe: Stripe, say: Say) -> str:
+    """Which rows or columns a unit owns, of how many."""
+    key = "2.hover_columns" if stripe.dim else "2.hover_rows"
+    return say(key, first=stripe.start, last=stripe.last, rows=stripe.rows, columns=stripe.columns)
+
+
+def _row(stripe: Stripe, say: Say) -> dict:
+    """The same for a table: what is drawn is widened to be seen."""
+    return {
+        say("2.matrix"): stripe.path, say("2.part"): say("2.columns" if stripe.dim else "2.rows"),
+        say("2.first"): stripe.start, say("2.last"): stripe.last, say("2.all_rows"): stripe.rows,
+        say("2.all_columns"): stripe.columns, say("2.weights"): stripe.weights,
+    }  # fmt: skip
+
+
+def _stripe(stripe: Stripe, x: float, y: float) -> dict:
     """The corners of what a unit owns of a matrix drawn at x, y."""
     side = stripe.columns if stripe.dim else stripe.rows
     width = max(stripe.width, THINNEST * side)
@@ -114,12 +128,11 @@ def _stripe(stripe, x: float, y: float) -> dict:
 
 def influence(found: Trace, layer: int, say: Say) -> go.Figure:
     """Layers × words, the picture's tokens as one column; the layer at hand framed."""
-    values = found.influence
     words = [_shown(x) for x, image in zip(found.tokens, found.image, strict=True) if not image]
-    table = values[:, ~found.image]
-    if found.image.any():
+    table = found.words
+    if found.picture is not None:
         words = [say("image"), *words]
-        table = np.column_stack([values[:, found.image].mean(1), table])
+        table = np.column_stack([found.picture, table])
     layers = len(table)
     figure = go.Figure(
         go.Heatmap(
@@ -137,11 +150,13 @@ def influence(found: Trace, layer: int, say: Say) -> go.Figure:
     return figure.update_yaxes(range=[layers - 0.5, -0.5], tickvals=list(range(0, layers, 1 if layers <= 16 else 2)))
 
 
-def effects(found: Effects, layer: int, signed: bool, say: Say) -> go.Figure:
-    """Each head: what Taylor says across, what happens up. Sizes on logarithms, or both with their signs."""
-    across = np.array([x.predicted if signed else x.published for x in found.effects])
+def effects(found: Effects, chosen: Effect, signed: bool, say: Say) -> go.Figure:
+    """Each head: what Taylor says across, what happens up, and lines that cross at the chosen one. Sizes on logarithms,
+    or both with their signs."""
+    across = np.array([x.predicted if signed else max(x.published, 1e-12) for x in found.effects])
     up = np.array([x.real if signed else max(abs(x.real), 1e-7) for x in found.effects])
-    here = np.array([x.group.layer == layer for x in found.effects])
+    here = np.array([x.group.layer == chosen.group.layer for x in found.effects])
+    at = next(i for i, x in enumerate(found.effects) if x is chosen)
     told = [
         f"<b>{say('head', number=x.group.unit)}, {say('axis.layer')} {x.group.layer}</b><br>Σ|w·g| = "
         f"{significant(x.published)}<br>−Σ w·g = {minus(f'{x.predicted:.2g}')}<br>"
@@ -149,15 +164,28 @@ def effects(found: Effects, layer: int, signed: bool, say: Say) -> go.Figure:
         for x in found.effects
     ]
     figure = go.Figure()
+    guide = dict(color=GONE, dash="dot", width=1.2)
+    figure.add_vline(x=across[at], line=guide, layer="below").add_hline(y=up[at], line=guide, layer="below")
+    figure.add_scatter(
+        x=[across[at]], y=[up[at]], mode="markers", hoverinfo="skip",
+        marker=dict(size=25, symbol="circle-open", color=GONE, line=dict(width=2.5, color=GONE)),
+    )  # fmt: skip
     for now in (False, True):
         rows = np.flatnonzero(here == now)
         figure.add_scatter(
-            x=across[rows], y=up[rows], mode="markers", hovertext=[told[i] for i in rows], hoverinfo="text",
+            x=across[rows], y=up[rows], mode="markers+text" if now else "markers", hoverinfo="text",
+            hovertext=[told[i] for i in rows], textfont=dict(size=11, color="#1c0f02"),
+            text=[found.effects[i].group.unit for i in rows] if now else None,
             marker=dict(
-                size=11 if now else 9, symbol="circle" if now else "circle-open", color=GONE if now else KEPT,
+                size=15 if now else 9, symbol="circle" if now else "circle-open", color=GONE if now else KEPT,
                 line=dict(width=1.6, color=GONE if now else KEPT),
             ),
         )  # fmt: skip
+    place = (across[at], up[at]) if signed else (math.log10(across[at]), math.log10(up[at]))  # as Plotly wants it
+    figure.add_annotation(
+        x=place[0], y=place[1], ax=0, ay=-38, text=f"<b>{say('head', number=chosen.group.unit)}</b>", bgcolor="#9a3c06",
+        font=dict(color="#ffffff"), borderpad=3, arrowcolor=GONE, arrowhead=0, standoff=13,
+    )  # fmt: skip
     if signed:
         ends = [float(min(across.min(), 0)), float(max(across.max(), 0))]
         figure.add_scatter(x=ends, y=ends, mode="lines", line=dict(color=GREY, dash="dot", width=1.5), hoverinfo="skip")
@@ -295,7 +323,7 @@ def takeover(found: Takeover, say: Say) -> go.Figure:
     figure = go.Figure()
     figure.add_bar(
         x=list(range(1, len(shares) + 1)), y=shares, marker=dict(color=KEPT, line_width=0), width=1.0,
-        hovertext=[say("11.hover", number=int(n), share=f"{x:.0f}%") for n, x in zip(neurons, shares)],
+        hovertext=[say("beyond.hover", number=int(n), share=f"{x:.0f}%") for n, x in zip(neurons, shares)],
         hoverinfo="text",
     )  # fmt: skip
     figure.add_bar(
@@ -303,5 +331,5 @@ def takeover(found: Takeover, say: Say) -> go.Figure:
         marker=dict(color="rgba(0,0,0,0)", line_width=0, pattern=HATCH),
     )  # fmt: skip
     figure.add_hline(y=100 * found.together, line=dict(color=GREY, dash="dot", width=2))
-    look(figure, 320, say("11.axis.neurons"), say("11.axis.share"))
+    look(figure, 320, say("beyond.axis.neurons"), say("beyond.axis.share"))
     return figure.update_layout(barmode="stack", bargap=0, showlegend=False).update_yaxes(range=[0, 100])

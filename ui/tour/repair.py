@@ -1,4 +1,4 @@
-"""Step 11 of the tour, beyond the paper: why a repair without training works."""
+"""Beyond the paper, after the tour: why a repair without training works."""
 
 import gradio as gr
 
@@ -10,12 +10,12 @@ from ui.workspace import Desk
 
 
 def repair() -> Stop:
-    """Step 11: what a removed neuron's work looks like to those that stay."""
+    """What a removed neuron's work looks like to those that stay."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            explained(11)
+            explained("beyond", titled=False)  # the fold has the title
         with gr.Column(scale=6, min_width=320, elem_classes="slab"):
-            tried(11)
+            tried("beyond")
             with gr.Row():
                 index, share = layer("takeover"), ratio("takeover", 45)
             found, shown = gr.HTML(elem_id="tour-takeover-found"), figure("takeover")
@@ -24,9 +24,9 @@ def repair() -> Stop:
         seen = teaching.takeover_of(desk, layer_of(desk, index), share)
         tell = speaking(desk)
         said = tell(
-            "11.found", stay=seen.stay, gone=len(seen.neurons), layer=seen.layer, share=words.percent(seen.together)
+            "beyond.found", stay=seen.stay, gone=len(seen.neurons), layer=seen.layer, share=words.percent(seen.together)
         )
-        return [heading(said, tell("11.read"), desk), pictures.takeover(seen, tell)]
+        return [heading(said, tell("beyond.read"), desk), pictures.takeover(seen, tell)]
 
     return Stop(
         "tour_repair",

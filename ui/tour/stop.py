@@ -46,20 +46,22 @@ def speaking(desk: Desk) -> Callable[..., str]:
     return texts.tell
 
 
-def heading(found: str, read: str, desk: Desk) -> str:
-    """A figure's title over how to read it, in the desk's language."""
-    return f'<div class="finding"><h3>{words.escape(found)}</h3><p>{mark(words.escape(read), desk.language)}</p></div>'
+def heading(found: str, read: str, desk: Desk, numbers: str = "") -> str:
+    """A figure's title over a table of `numbers` and how to read the figure, in the desk's language."""
+    read = f"<p>{mark(words.escape(read), desk.language)}</p>"
+    return f'<div class="finding"><h3>{words.escape(found)}</h3>{numbers}{read}</div>'
 
 
-def explained(number: int) -> None:
-    """The step's title, and its text with its formula, at the left."""
-    gr.HTML(text(f"{number}.title"), elem_classes="lesson-title")
+def explained(number: int | str, titled: bool = True) -> None:
+    """The title of a step, or of "beyond", and its text with its formulas, at the left."""
+    if titled:
+        gr.HTML(text(f"{number}.title"), elem_classes="lesson-title")
     gr.Markdown(
         text(f"{number}.text"), latex_delimiters=LATEX, sanitize_html=False, elem_classes="lesson", container=False
     )
 
 
-def tried(number: int) -> None:
+def tried(number: int | str) -> None:
     """What to do."""
     gr.Markdown(text(f"{number}.try"), elem_classes="try")
 
