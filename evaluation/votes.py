@@ -102,6 +102,21 @@ def score(votes: Sequence[Vote]) -> list[Standing]:
     return [*standings[:1], *sorted(standings[1:], key=lambda x: -x.chance)]
 
 
+def preferred(standings: Sequence[Standing]) -> tuple[Contender, Contender] | None:
+    """Who is preferred to whom beyond chance, of the first and the one least preferred to it; None where that could be
+    chance. standings: of `score`, two or more."""
+    first, *others = standings
+    least = min(others, key=lambda x: x.chance)
+    if least.high < 0.5:
+        return first.contender, least.contender
+    return (least.contender, first.contender) if least.low > 0.5 else None
+
+
+def cast(standings: Sequence[Standing]) -> int:
+    """How many votes there were; each is in two standings."""
+    return sum(x.votes for x in standings) // 2
+
+
 def _won(vote: Vote, name: str) -> float:
     left = OUTCOMES[vote.outcome]
     return left if vote.left.made == name else 1 - left

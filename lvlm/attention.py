@@ -96,6 +96,11 @@ def attention_to_image(
     return tuple(watch.found[i][:, shown].cpu().numpy() for i in range(layers))
 
 
+def on_image(weights: np.ndarray) -> float:
+    """How much of the attention, 0…1, goes to the image. weights: (image tokens,)."""
+    return float(weights.sum())
+
+
 def averaged(weights: Sequence[np.ndarray], layer: int | None = None, head: int | None = None) -> np.ndarray:
     """(image tokens,): one head's weights; the mean of a layer's heads; or, without a layer, of all heads of all."""
     if layer is None:

@@ -34,6 +34,11 @@ class Importance:
         """Per layer the units, least important first; sorted once, so that a plan costs milliseconds."""
         return tuple(tuple(np.argsort(x, kind="stable") for x in part) for part in (self.heads, self.neurons))
 
+    @property
+    def neuron_means(self) -> np.ndarray:
+        """(L,): the mean over each layer's neurons."""
+        return np.array([x.mean() for x in self.neurons])
+
     def balanced(self, other: "Importance") -> "Importance":
         """Two measures weighed alike: each as its share of all that it gives, added up. A measure of nothing but zeros
         (a model shown no image) counts nothing."""

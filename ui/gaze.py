@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
+from lvlm.attention import on_image
 from lvlm.views import Grid
 from ui import words
 from ui.texts import say
@@ -21,7 +22,7 @@ def where(row: int, column: int, grid: Grid) -> str:
 
 def finding(title: str, weights: np.ndarray, grid: Grid | None) -> str:
     """How much of its attention a model pays to the picture, and to which part most. weights: (image tokens,)."""
-    share = words.percent(float(weights.sum()))
+    share = words.percent(on_image(weights))
     if grid is None:
         return say("{title} pays {share} of its attention to the picture", title=title, share=share)
     row, column, most = grid.most(weights)

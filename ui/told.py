@@ -128,7 +128,7 @@ def importance(scores, which: str) -> dict:
         "block_influence_image": scores.block_influence_image.tolist(),
         "block_influence_text": scores.block_influence_text.tolist(),
         "heads": [x.tolist() for x in units.heads],
-        "neurons_mean": [float(x.mean()) for x in units.neurons],
+        "neurons_mean": units.neuron_means.tolist(),
     }
 
 

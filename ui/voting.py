@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import gradio as gr
 
+from evaluation import votes
 from evaluation.votes import Standing
 from ui import blind, reasons, words
 from ui.blind import SOURCES, Match
@@ -118,14 +119,11 @@ def finding(standings: list[Standing]) -> str:
     """What the votes say, in one sentence."""
     if not standings:
         return say("No votes yet")
-    first, *others = standings
-    worst = min(others, key=lambda x: x.chance)
-    best, least = retell(first.contender.title), retell(worst.contender.title)
-    if worst.high < 0.5:
-        return say("{one} is preferred to {other} beyond chance", one=best, other=least)
-    if worst.low > 0.5:
-        return say("{one} is preferred to {other} beyond chance", one=least, other=best)
-    return say("No preference that could not be chance, so far")
+    pair = votes.preferred(standings)
+    if pair is None:
+        return say("No preference that could not be chance, so far")
+    best, least = (retell(x.title) for x in pair)
+    return say("{one} is preferred to {other} beyond chance", one=best, other=least)
 
 
 def _score(standings: list[Standing]) -> str:
@@ -135,13 +133,12 @@ def _score(standings: list[Standing]) -> str:
     of = say("preferred to the other") if two else say("preferred to {title}", title=first)
     heads = "".join(f"<th>{words.escape(x)}</th>" for x in ("", of, *map(say, ("won", "lost", "equal", "both bad"))))
     body = "".join(_row(x) for x in standings)
-    total = sum(x.votes for x in standings) // 2
-    votes = say("{n} {n:vote|votes}; equal and both bad count half.", n=total)
+    cast = say("{n} {n:vote|votes}; equal and both bad count half.", n=votes.cast(standings))
     method = "Wilson's" if two else "Bradley–Terry's"
     how = say(f"In brackets and as a bar: {method} 95% interval.")
     return (
         f'<div class="result"><p class="done">{words.escape(finding(standings))}</p><table><thead><tr>{heads}</tr>'
-        f"</thead><tbody>{body}</tbody></table><p class='quiet'>{votes} {how}</p></div>"
+        f"</thead><tbody>{body}</tbody></table><p class='quiet'>{cast} {how}</p></div>"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.cases import BadCase
 from evaluation.statistics import wilson
-from evaluation.votes import Contender, Vote, drawn, score, strengths
+from evaluation.votes import Contender, Vote, cast, drawn, preferred, score, strengths
 
 O, P, R = Contender("o", "original", "Original"), Contender("p", "pruned", "30%"), Contender("r", "recovered", "Healed")
 
@@ -44,6 +44,14 @@ def test_two_are_told_apart_by_shares():
     assert first.chance == 0.6 and (first.low, first.high) == wilson(3, 5)
     assert second.chance == pytest.approx(0.4) and second.low == pytest.approx(1 - first.high)
     assert score([]) == []
+
+
+def test_nobody_is_preferred_while_it_could_be_chance():
+    """One vote decides nothing; many name who is preferred, whichever side of the reference it is on."""
+    assert preferred(score([vote(O, P, "left")])) is None
+    assert preferred(score([vote(O, P, "left")] * 20)) == (O, P)
+    assert preferred(score([vote(O, P, "right")] * 20)) == (P, O)
+    assert cast(score([vote(O, P, "left")] * 20)) == 20 and cast([]) == 0
 
 
 def test_three_are_ranked_even_where_not_all_have_met():
