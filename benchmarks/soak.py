@@ -165,8 +165,8 @@ def row(sessions: list[Session], watch: Watch, others: Others) -> str:
     wrong, errors = sum(len(x.wrong) for x in sessions), len(others.errors)
     return (
         f"| {len(sessions)} sessions chatting for {len(watch.minutes)} minutes beside calibration and healing "
-        f"| {sum(len(x.first) for x in sessions):,} answers | {wrong or 'none'} wrong, {errors or 'no'} errors; memory "
-        f"{watch.judged()} from the first minute's ([all figures](benchmarks/soak.md)) | `make soak` |"
+        f"| {sum(len(x.first) for x in sessions):,} answers | {wrong or 'none'} wrong, {errors or 'no'} errors; memory within "
+        f"{watch.furthest():.1%} of the first minute's, bar {BAR:.0%} ([all figures](benchmarks/soak.md)) | `make soak` |"
     )
 
 
