@@ -1,4 +1,4 @@
-"""What was found out on a desk as plain data, for callers of the API: scores, failures, cases, votes, the paper's
+"""What was found out on a desk as plain data, for callers of the API: scores, answers, failures, cases, votes, the paper's
 experiments, and the advisor's ways. Knows nothing of Gradio; what else lies there is told in told.py.
 """
 
@@ -6,7 +6,7 @@ import json
 import math
 
 from evaluation.experiments import EXPERIMENTS
-from ui import costs, hunting, measuring
+from ui import costs, heard, hunting, measuring
 
 
 def scores(found) -> list[dict]:
@@ -15,6 +15,15 @@ def scores(found) -> list[dict]:
         {"kind": x.kind, "title": x.title, "average": x.report.average, "by_task": dict(x.report.scores)}
         for x in measuring.heard(found)
     ]
+
+
+def answers(found, most: int) -> list[dict]:
+    """A row a question that the filter lets through, of those that the records at hand answer."""
+    records, browse = measuring.records(found), found.measuring.browse
+    if not records:
+        return []
+    places = heard.chosen(records, browse.which, browse.other, browse.task)
+    return _rows(heard.written(records, places[:most]))
 
 
 # --- failures and cases ---
@@ -127,7 +136,7 @@ def experiment(found) -> dict:
         "measured": here.total - here.missing,
         "of": here.total,
         "finding": costs.finding(one.name, here.table),
-        "rows": json.loads(here.table.to_json(orient="records")),  # NaN becomes null
+        "rows": _rows(here.table),
         "claims": [
             {"claim": x.claim, "where": x.where, "verdict": verdict, "evidence": evidence, "against": x.against}
             for x, verdict, evidence in costs.claims(one.name, here.table)
@@ -166,6 +175,11 @@ def way(found) -> dict:
             for x in found.evidence
         ],
     }
+
+
+def _rows(table) -> list[dict]:
+    """NaN becomes None."""
+    return json.loads(table.to_json(orient="records"))
 
 
 def _known(number: float) -> float | None:

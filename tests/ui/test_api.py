@@ -127,6 +127,10 @@ def test_the_whole_way(call, workspace):
     assert [x["id"] for x in left["variants"]] == ["original"]
     scored = call("score", workspace, per_task=1)
     assert scored[0]["kind"] == "original" and 0 <= scored[0]["average"] <= 1
+    every = call("list_answers", workspace)
+    assert len(every) == 9 and sum(x["Original: right"] for x in every) == round(9 * scored[0]["average"])
+    assert len(call("list_answers", workspace, task=every[0]["task"], most=5)) == 1
+    assert call("list_answers", workspace, which="lost") == []
     call("prune", workspace)
     caught = call("hunt", workspace, per_task=1)
     assert caught["models"] and caught["failures"] >= len(caught["worst"])
@@ -266,6 +270,8 @@ def test_experiments_and_advice(call, pruned, at_once):
     assert missing["measured"] == 0 < missing["of"] and missing["rows"] == []
     made = call("run_experiment", pruned, "zero-shot", per_task=2)
     assert made["measured"] == made["of"] == missing["of"] and made["rows"]
+    lost = call("list_answers", pruned, "experiment", "widthwise 60%", which="lost", most=3)
+    assert lost and all(x["Original: right"] and not x["widthwise 60%: right"] for x in lost)
     with pytest.raises(AppError, match="no experiment"):
         call("run_experiment", pruned, "magic")
 

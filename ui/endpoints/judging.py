@@ -1,4 +1,4 @@
-"""API calls that judge models: scores on held-out questions, and hunts for failures."""
+"""API calls that judge models: scores on held-out questions, single answers, and hunts for failures."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,6 +25,26 @@ def endpoints(desks: Desks) -> list[Callable]:
         if measuring.unheard(desk):
             await ended(measuring.score(desk))
         return results.scores(desk)
+
+    async def list_answers(
+        workspace: str, source: str = "desk", other: str = "", task: str = "", which: str = "all", most: int = 100
+    ) -> list[dict]:
+        """What each model answered to each question that was asked last, and whether it is right.
+
+        Args:
+            workspace: the name that open_workspace gave
+            source: desk (the models at hand, as score asked them) or experiment (the one that was looked at last)
+            other: title of the model that the original is compared with; empty: the first after it
+            task: questions of this kind alone; empty: of every kind
+            which: all, lost (the original right, the other wrong), won (the other way round), or differ
+            most: how many questions to give
+        Returns:
+            answers: question, truth, and of every model its answer, whether that is right, and the truth's probability
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        await asyncio.to_thread(measuring.look_at, desk, source, other or None, task, which)
+        return await asyncio.to_thread(results.answers, desk, most)
 
     async def hunt(
         workspace: str,
@@ -55,4 +75,4 @@ def endpoints(desks: Desks) -> list[Callable]:
             await ended(hunting.start(desk))
         return await asyncio.to_thread(results.failures, desk, task, most)
 
-    return [score, hunt]
+    return [score, list_answers, hunt]
