@@ -78,6 +78,10 @@ class Report:
         """Mean over tasks, 0…1: the paper's AVG, whose nine scores are on one scale here."""
         return sum(self.scores.values()) / len(self.scores)
 
+    def share_of(self, original: "Report") -> float | None:
+        """Of the original's average on the same questions, 0…1: AVG-% over 100; None where that has nothing right."""
+        return self.average / original.average if original.average else None
+
     def by_format(self) -> dict[str, float]:
         """Accuracy by the format of the answer, 0…1."""
         found = _accuracy((x.format, x) for x in self.records)

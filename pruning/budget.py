@@ -32,6 +32,11 @@ class Forecast:
     first_token: float | None
     token: float | None
 
+    @property
+    def tokens_per_s(self) -> float | None:
+        """After the first."""
+        return self.token and 1 / self.token
+
 
 def forecast(scores: Scores, plan: Plan | None = None, pace: Pace | None = None) -> Forecast:
     """Of the model that a plan makes; of the original without one."""

@@ -187,14 +187,11 @@ def result(desk: Desk) -> str:
         per_task = max(heard)
         reports = [x.measured[(ASKED_OF, per_task)] for x in variants]
         count = len(reports[0].records)
-        averages = [x.average for x in reports]
-        rows.insert(0, _row(say("Right of {count} held-out questions", count=count), averages, words.percent))
-        rows.insert(
-            1,
-            _row(say("Share of the original's"), [x / averages[0] for x in averages], words.percent)
-            if averages[0]
-            else "",
-        )
+        right, shares = [x.average for x in reports], [x.share_of(reports[0]) for x in reports]
+        told = [_row(say("Right of {count} held-out questions", count=count), right, words.percent)]
+        if None not in shares:
+            told.append(_row(say("Share of the original's"), shares, words.percent))
+        rows = told + rows
         kinds = "".join(_row(say(task), [x.scores[task] for x in reports], words.percent) for task in reports[0].scores)
         by_kind = say("By kind, {n} questions each", n=per_task)
         folded = f"<details><summary>{by_kind}</summary><table>{kinds}</table></details>"

@@ -101,7 +101,7 @@ def result(pruned, foretold: Forecast | None) -> str:
     ]
     if foretold is not None and foretold.first_token is not None:
         rows.append(("First word after (predicted)", words.duration, before.first_token_s, foretold.first_token))
-        rows.append(("Tokens a second (predicted)", words.significant, before.tokens_per_s, 1 / foretold.token))
+        rows.append(("Tokens a second (predicted)", words.significant, before.tokens_per_s, foretold.tokens_per_s))
     done = say(
         "Pruned {share} {method} in {time}; the original is untouched.",
         share=words.percent(pruned.plan.achieved), method=retell(way(pruned.plan)),

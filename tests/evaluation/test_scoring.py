@@ -44,6 +44,8 @@ def test_scores_are_means_of_tasks():
     report = Report("scenes", "m", 0, tuple(Record("", task, "", truth, said) for task, truth, said in rows))
     assert report.scores == {"count": 0.75, "choice": 0.0}
     assert report.average == 0.375
+    wrong = Report("scenes", "m", 0, report.records[-1:])
+    assert report.share_of(report) == 1 and wrong.share_of(report) == 0 and report.share_of(wrong) is None
 
 
 def test_a_perfect_model_scores_one_and_a_silent_one_zero():
