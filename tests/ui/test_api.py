@@ -5,17 +5,19 @@ import asyncio
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from evaluation import hunt
+from evaluation.cases import Case, Said
 from lvlm.events import LossPoint
 from samples import examples
 from scripts import document_api
 from tests.ui import made_up
-from ui import healing, measuring, page, picking, serving
+from ui import api, casefile, healing, measuring, page, picking, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "How many turtles are there?"
@@ -240,6 +242,18 @@ def test_cases(call, pruned, at_once):
             call(name, pruned, kept)
 
 
+@pytest.mark.parametrize("one_user", (False, True))
+def test_who_lists_which_cases(desks, one_user):
+    """Those of another workspace stand in the list where the app was started for one user alone."""
+    case = Case("how many?", (Said("original", "original", "Original", "two"),), "one", "digest")
+    casefile.book().keep(case, "another")
+    desks.at("a")
+    with gr.Blocks() as app:
+        api.build(desks, "one", one_user)
+    [list_cases] = [x.fn for x in app.fns.values() if x.api_name == "list_cases"]
+    assert [x["id"] for x in asyncio.run(list_cases("a"))] == [case.id] * one_user
+
+
 def test_blind_votes(call, pruned):
     """Names come after the vote, which is cast once; the score has an interval."""
     with pytest.raises(AppError, match="no answers to judge"):
@@ -270,8 +284,9 @@ def test_experiments_and_advice(call, pruned, at_once):
     assert missing["measured"] == 0 < missing["of"] and missing["rows"] == []
     made = call("run_experiment", pruned, "zero-shot", per_task=2)
     assert made["measured"] == made["of"] == missing["of"] and made["rows"]
-    lost = call("list_answers", pruned, "experiment", "widthwise 60%", which="lost", most=3)
-    assert lost and all(x["Original: right"] and not x["widthwise 60%: right"] for x in lost)
+    every, lost = (call("list_answers", pruned, "experiment", "widthwise 60%", which=x) for x in ("all", "lost"))
+    assert 0 < len(lost) < len(every) == 18
+    assert lost == [x for x in every if x["Original: right"] and not x["widthwise 60%: right"]]
     with pytest.raises(AppError, match="no experiment"):
         call("run_experiment", pruned, "magic")
 
