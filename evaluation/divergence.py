@@ -84,8 +84,8 @@ def diverge(
     """Both models read the same answer, one forward pass each (teacher forcing), and say what they hold of each token.
 
     image: as for `LVLM.chat`, or None. tokens: ids of the answer (`ChatStream.tokens`). history: earlier turns that
-    both are given. report: told before each model reads. Raises BadQuestion for what cannot be asked, LVLMError where the
-    two do not share a vocabulary.
+    both are given. report: told before each model reads. Raises BadQuestion for what cannot be asked, LVLMError where
+    the two do not share a vocabulary.
     """
     report(Progress("diverge", 0, 2, reference.name))
     ours = answer_logits(reference, image, question, tokens, history)
