@@ -2,9 +2,11 @@
 
 import csv
 import re
+from pathlib import Path
 
 import pytest
 
+from evaluation.reports import from_jsonl
 from tests.ui.test_browser import CHROMIUM, bundled, chromium, open_app, page  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium: browser tests skipped")]
@@ -42,6 +44,13 @@ def test_a_case_is_kept_judged_exported_and_opened_by_its_link_in_another_sessio
         (row,) = csv.DictReader(file)
     assert (row["tags"], row["note"], row["verdict"]) == ("miscount", "Sees hats.", "fails")
     assert [row["first_answer"], row["variant_1_answer"]] == [x.strip() for x in said]
+    for kind in ("jsonl", "html"):
+        with page.expect_download() as download:
+            page.click(f"#export-{kind}")
+        written = Path(download.value.path()).read_text(encoding="utf-8")
+        assert "How many turtles are there?" in written and "Sees hats." in written
+        if kind == "jsonl":
+            assert [x.divergence is None for x in from_jsonl(written)[0].sides] == [True, False]
     page.fill("#case-text textarea", "nobody said this")
     page.wait_for_selector("#cases-said >> text=No kept case fits")
 
