@@ -41,6 +41,8 @@ def test_what_is_kept_is_least_where_most_is_lost():
     """The group without right answers keeps nothing, the one with all of them everything."""
     found = groups.kept(told("+-+-"), told("++++"))
     assert found["free"].percent == 0 and found["yes/no"].percent == 100
+    uneven = ("yes", "yes", "no", "7")  # a form's questions count alike, however many of a task they are
+    assert groups.kept(told("+--+", uneven), told("++++", uneven))["yes/no"].percent == pytest.approx(100 / 3)
     assert groups.least_and_most({x: found[x] for x in ("yes/no", "free")}) == ("free", "yes/no")
     assert groups.kept(told("++++"), told("----")) == {} and groups.least_and_most({}) is None
 

@@ -40,7 +40,7 @@ def test_the_worst_comes_first():
 
 def test_every_failure_breaks_first_at_one_model():
     """Counts add up to the failures, whatever mends later; of the rest of what the original knows nothing breaks."""
-    original, others = records("yyyn"), [pruned(0.15, "nyyy"), pruned(0.3, "ynny")]
+    original, others = records("yyyn"), [pruned(0.15, "nyyy"), pruned(0.3, "nnny")]
     found = hunt.breaks(original, others, failures(original, others))
     assert (found.counts, found.of, found.most, found.share(1)) == ((1, 2), 3, 1, pytest.approx(2 / 3))
     assert hunt.breaks(records("n"), [pruned(0.3, "n")], []).share(0) == 0

@@ -42,6 +42,8 @@ def test_groups_keep_each_layers_mean_and_what_goes_comes_first(rows):
         assert (found.importance[i] * sizes).sum() == pytest.approx(row.sum())
         assert (found.goes[i] * sizes).sum() == pytest.approx(gone[i] * len(row))
         assert (np.diff(found.goes[i]) <= 0).all()
+    whole = shares.groups(rows, [np.arange(len(row)) for row in rows], 7)
+    assert (np.diff(whole.importance) >= 0).all() and not whole.goes.any()
 
 
 def test_a_unit_is_weighed_against_its_own_layer(rows):
