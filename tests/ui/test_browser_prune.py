@@ -17,10 +17,22 @@ def heads_cell(page, layer: int, head: int) -> tuple[float, float]:
     return box["x"] + box["width"] * (head + 0.5) / 6, box["y"] + box["height"] * (layer + 0.5) / 12
 
 
+def bar(page, layer: int) -> tuple[float, float]:  # noqa: F811
+    """Where a layer's influence is drawn, at the foot of its bars."""
+    return page.evaluate(
+        """layer => {
+          const plot = document.querySelector("#plot-influence .js-plotly-plot");
+          const box = plot.querySelector(".nsewdrag").getBoundingClientRect(), { xaxis, yaxis } = plot._fullLayout;
+          return [box.x + xaxis.d2p(0) + 4, box.y + yaxis.d2p(layer)];
+        }""",
+        layer,
+    )
+
+
 def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
-    """A clicked head tells its numbers and is pinned, a layer chosen by keyboard is forced out; two plans lie over
-    each other; a trial answers with and without; a budget finds its share; chips undo the pins. Layers compete, shares
-    are searched for, and the slider plans as before."""
+    """A clicked head tells its numbers and is pinned, a click on a bar picks its layer, one chosen by keyboard is forced
+    out; two plans lie over each other; a trial answers with and without; a budget finds its share; chips undo the pins.
+    Layers compete, shares are searched for, which can be cancelled, and the slider plans as before."""
     open_app(page, bundled)
     page.evaluate("document.querySelector('#plot-heads').scrollIntoView({block: 'center'})")
     x, y = heads_cell(page, 3, 2)
@@ -32,6 +44,13 @@ def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
     page.click("#pin:enabled")
     page.wait_for_selector("#facts >> text=pinned by you")
     page.wait_for_selector("#chips >> text=head 2 of layer 3")
+
+    page.evaluate("document.querySelector('#plot-influence').scrollIntoView({block: 'center'})")
+    x, y = bar(page, 7)
+    page.mouse.move(x, y)
+    page.wait_for_selector("#plot-influence .hoverlayer .hovertext")
+    page.mouse.click(x, y)
+    page.wait_for_selector("#facts >> text=Layer 7")
 
     page.fill("#pick-layer input", "5")
     page.press("#pick-layer input", "Enter")
@@ -78,6 +97,11 @@ def test_pick_pin_compare_try_and_fit(bundled, page):  # noqa: F811
     competing.check()
     page.wait_for_selector("#said >> text=unevenly over layers")
     page.wait_for_selector("#prune:has-text('widthwise, competing')")
+    page.click("#search:enabled")
+    page.wait_for_selector("#search:disabled[title*='is under way']")
+    page.click("#cancel")
+    page.wait_for_selector("#search:enabled:not([title*='is'])")
+    assert "searched for" not in page.inner_text("#said") and competing.is_checked()
     page.click("#search:enabled")
     page.wait_for_selector("#said >> text=searched for on 16 samples", timeout=300_000)
     page.wait_for_selector("#prune:enabled:has-text('searched')")
