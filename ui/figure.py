@@ -49,10 +49,10 @@ def table(drawn: dict) -> pd.DataFrame:
     """Every point of a figure (Plotly's JSON: data and layout) that says something on hover, a row each; others are
     marks upon those.
 
-    Columns, where anything is in them: panel, series, one for each axis by its title, value (a map's), the lower and the
-    upper end of each interval that is drawn, note (what is said on hover), and what a trace's `meta["columns"]` names of
-    its customdata. A trace whose `meta["row"]` (column → value) says what it stands for, as a shape does, gives that row
-    alone.
+    Columns, where anything is in them: panel, series, one for each axis by its title, value (a map's), the lower and
+    the upper end of each interval that is drawn, note (what is said on hover), and what a trace's `meta["columns"]`
+    names of its customdata. A trace whose `meta["row"]` (column → value) says what it stands for, as a shape does,
+    gives that row alone.
     """
     layout = drawn.get("layout", {})
     parts = [_rows(trace, layout) for trace in drawn.get("data", []) if trace.get("hoverinfo") != "skip"]
@@ -97,7 +97,7 @@ def _rows(trace: dict, layout: dict) -> pd.DataFrame:
 
 
 def _ends(bar: dict, name: str, values) -> dict:
-    """Both ends of Plotly's error bars about the values of an axis; without `arrayminus` they reach as far both ways."""
+    """Both ends of Plotly's error bars about the values of an axis; without `arrayminus` both reach as far."""
     above = _array(bar.get("array"))
     if above is None:
         return {}

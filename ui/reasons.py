@@ -1,5 +1,5 @@
-"""Why controls cannot be pressed: drawn unseen beside them, and made their tooltips by page.js. Knows desks, and nothing
-of Gradio.
+"""Why controls cannot be pressed: drawn unseen beside them, and made their tooltips by page.js. Knows desks, and
+nothing of Gradio.
 """
 
 from ui import words
