@@ -1,5 +1,5 @@
-"""What was found out on a desk as plain data, for callers of the API: scores, answers, failures, cases, votes, the paper's
-experiments, and the advisor's ways. Knows nothing of Gradio; what else lies there is told in told.py.
+"""What was found out on a desk as plain data, for callers of the API: scores, answers, failures, cases, votes, the
+paper's experiments, and the advisor's ways. Knows nothing of Gradio; what else lies there is told in told.py.
 """
 
 import json

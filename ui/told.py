@@ -1,5 +1,5 @@
-"""What lies on a desk as plain data, for callers of the API: dicts, lists, numbers, text. What was found out there is in
-results.py. Knows nothing of Gradio.
+"""What lies on a desk as plain data, for callers of the API: dicts, lists, numbers, text. What was found out there is
+in results.py. Knows nothing of Gradio.
 """
 
 from dataclasses import asdict

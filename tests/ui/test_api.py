@@ -274,7 +274,7 @@ def test_blind_votes(call, pruned):
 
 
 def test_experiments_and_advice(call, pruned, at_once):
-    """What ships is given without a run; what is missing is measured; a goal leads to ways with evidence, and a plan."""
+    """What ships is given without a run; the rest is measured; a goal leads to ways with evidence, one to a plan."""
     known = {x["name"]: x for x in call("list_experiments", pruned)}
     assert known["zero-shot"]["complete"] and "Table 2" in known["zero-shot"]["paper"]
     found = call("experiment_results", pruned, "zero-shot")

@@ -78,7 +78,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         return [told.run(x) for x in (desk.healing.goes_on,) if x is not None]
 
     async def resume_unfinished(workspace: str, wait: bool = True) -> dict:
-        """Go on with the run that unfinished_healing gave, from its last checkpoint on, as if it had not been cut short.
+        """Go on with the run that unfinished_healing gave, from its last checkpoint on: to what it would have come to.
 
         Args:
             workspace: the name that open_workspace gave

@@ -56,7 +56,7 @@ def endpoints(desks: Desks, whose: Callable[[Desk], str | None]) -> list[Callabl
         removed: str = "",
         text: str = "",
     ) -> list[dict]:
-        """The kept cases that fit, newest first. Those of this workspace, or of everybody where the app serves one user.
+        """The kept cases that fit, newest first: of this workspace, or of everybody where the app serves one user.
 
         Args:
             workspace: the name that open_workspace gave

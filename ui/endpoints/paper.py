@@ -44,7 +44,7 @@ def endpoints(desks: Desks) -> list[Callable]:
     async def run_experiment(
         workspace: str, experiment: str, suite: str = "scenes", per_task: int = PER_TASK, seeds: int = 1
     ) -> dict:
-        """Measure what an experiment lacks on the model at hand: minutes to hours. What is done stays, whatever ends it.
+        """Measure what an experiment lacks on the model at hand, for minutes to hours. What is done always stays.
 
         Args:
             workspace: the name that open_workspace gave
