@@ -12,7 +12,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="
 
 def test_models_are_named_copied_saved_and_dropped(bundled, page, tmp_path):  # noqa: F811
     """A cut model gets a name and an 8-bit copy beneath it; it is downloaded and opens again; dropped, both are gone.
-    The original cannot be dropped, and another window sees none of it."""
+    The original cannot be dropped, and another window sees none of it; where it waits, it says for how many, and what is
+    cancelled there ends."""
     open_app(page, bundled)
     page.click("#prune:enabled")
     page.wait_for_selector("#variants input[value^=pruned]", state="attached")
@@ -36,8 +37,18 @@ def test_models_are_named_copied_saved_and_dropped(bundled, page, tmp_path):  # 
     other.goto(bundled.url)
     other.wait_for_selector("#variants input[value=original]", state="attached")
     assert other.locator("#variants label").count() == 1 and other.locator("#variant-drop:visible").count() == 0
-    other.close()
     page.click("#variant-drop:enabled")
     page.wait_for_selector("#variants input[value=pruned-1]", state="detached")
     assert page.locator("#variants label").count() == 1
+
+    page.get_by_label("Repair what stays").check()
+    page.click("#prune:enabled:has-text('repair')")
+    page.wait_for_selector("#job .job")
+    other.click("#prune:enabled")
+    other.wait_for_selector("#job >> text=1 other is before you")
+    other.click("#cancel")
+    other.wait_for_selector("#job .job", state="detached")
+    page.wait_for_selector("#job .job", state="detached")
+    other.wait_for_selector("#prune:enabled")
+    assert other.locator("#variants label").count() == 1
     assert "for all models" in page.inner_text("#memory") and page.errors == [] and page.strangers == []
