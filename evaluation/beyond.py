@@ -19,7 +19,6 @@ BARS = {
     ("layerwise", 0.30): 1 / 3,
     ("layerwise", 0.45): 1 / 3,
 }
-REPAIR_BAR = 10.0  # seconds, on two cores with 64 samples
 WAYS = {  # column: (choice, repaired)
     "published": (PUBLISHED, False),
     "+ repair": (PUBLISHED, True),
@@ -73,12 +72,6 @@ def _judged(table: pd.DataFrame, method: str, ratio: float) -> dict:
     seeds = table[(table["ratio"] == ratio) & (table["method"] == method)]["seeds"].min()
     reached = won >= bar if won == won and bar == bar else None
     return kept | {"best": best, "won": won, "bar": bar, "reached": reached, "seeds": seeds}
-
-
-def seconds(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    """model → the longest that repairs of one kind took on average."""
-    found = {model: x["repair s"].max() for model, x in tables.items() if "repair s" in x}
-    return {model: float(x) for model, x in found.items()}
 
 
 def healed(table: pd.DataFrame, steps: int) -> pd.DataFrame:
