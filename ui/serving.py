@@ -5,6 +5,7 @@ cleared away while it is served: sessions that were left, and every file that wa
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ from ui.guard import Gate
 from ui.theme import CSS, head, theme
 
 log = logging.getLogger(__name__)
+CALL = re.compile("[0-9a-f]{32}")  # what Gradio names the box of a call that has no page: after its event
 OPEN = (
     "Everybody who reaches {host}:{port} can use this app, open the folders and models of this machine in it, and fill "
     "its memory: give --auth, or leave --host out to serve this machine alone."
@@ -133,11 +135,12 @@ def _sweeping(app: gr.Blocks, folder: Path) -> Callable:
 
 
 def forget_delivered(app: gr.Blocks) -> None:
-    """Remove the letter boxes of API calls and pages that were handed everything. Gradio keeps those of the last 2,000,
-    read or not: a call that takes as long as 2,000 others would lose its own, and end with an error."""
+    """Remove the letter boxes of API calls that were handed everything. Gradio keeps those of the last 2,000, read or
+    not: a call that takes as long as 2,000 others would lose its own, and end with an error. A page's stays: it may be
+    listened at though nothing is to come."""
     boxes, awaited = app._queue.pending_messages_per_session, app._queue.pending_event_ids_session
     under_way = app._queue.event_ids_to_events.keys()
-    for name in [x for x, box in boxes.items() if not awaited.get(x) and box.empty()]:
+    for name in [x for x, box in boxes.items() if CALL.fullmatch(x) and not awaited.get(x) and box.empty()]:
         del boxes[name]
     for name in awaited.keys() - boxes.keys():
         del awaited[name]

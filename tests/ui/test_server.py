@@ -313,7 +313,7 @@ def test_a_page_that_closes_is_forgotten(served):
 
 def test_a_call_outlasts_any_number_of_others(served):
     """Who is answered for longer than as many calls as Gradio keeps in mind hears the whole answer, and of those that
-    were heard nothing stays; a result that nobody came for yet is still there."""
+    were heard nothing stays; a result that nobody came for yet is still there, and so is a page's own box."""
     name = served.call("open_workspace", model="one")["workspace"]
     queue = served.app._queue
     boxes, awaited = queue.pending_messages_per_session, queue.pending_event_ids_session
@@ -331,8 +331,11 @@ def test_a_call_outlasts_any_number_of_others(served):
         assert unread in boxes and long not in boxes and len(boxes) < 4
         _, heard = served.send("GET", f"/gradio_api/call/list_models/{unread}")
         assert "event: complete" in heard
+    page = {"data": [], "session_hash": "listens", "fn_index": 0}
+    assert served.send("POST", "/gradio_api/queue/join", json.dumps(page).encode(), content_type=JSON)[0] == 200
+    assert "process_completed" in served.send("GET", "/gradio_api/queue/data?session_hash=listens")[1]
     serving.forget_delivered(served.app)
-    assert not boxes and not awaited
+    assert list(boxes) == ["listens"] == list(awaited)
 
 
 def test_who_may_enter(tmp_path):
