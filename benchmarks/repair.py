@@ -1,6 +1,6 @@
 """How long what goes beyond the paper takes: a repair, and a search for better shares, as the app makes them.
 
-python -m benchmarks.repair        # minutes, on an idle machine
+    python -m benchmarks.repair        # minutes, on an idle machine
 """
 
 import statistics
@@ -27,7 +27,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def row(name: str) -> str:
-    """A line of the table: medians of repairs at 30% and of one at 60%, and one search."""
+    """A line of the table: the median repair of each cut, and one search."""
     model, fitted = load(name), load_samples("scenes", n=REPAIR_SAMPLES, seed=SEED)
     judged = load_samples("scenes", n=CHOICE_SAMPLES)
     scores = calibrate(model, judged)

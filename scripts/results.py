@@ -55,6 +55,8 @@ BEYOND = """The paper's way of choosing (Taylor importance, the same share of ev
 remove whole layers: it stands beside both methods. "Won back" is the best way's share of what the published way loses, best by these same questions.
 
     python cli.py experiment beyond --seeds 3 --model pocket-llava --store assets/results    # and the other two models
+
+How long a repair takes is measured [by itself](docs/recovery.md#repair-seconds-and-no-training).
 """
 COMPETING_SAID = (
     f'In the table above, as "{COMPETING}": heads and neurons of all layers are ranked together. '
