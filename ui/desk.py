@@ -335,18 +335,20 @@ class Desk:
             self.used = time.monotonic()
 
         with self.lock:
-            if self.answering is not None and self.answering.busy:
-                raise LVLMError("The last question is still being answered: press Stop first.")
+            self._check_answered()
             talk.append(exchange)
             self.asked = exchange
             self.answering = job = jobs.Job("Answer", work, then, asks=True)
             return job.start()
 
+    def _check_answered(self) -> None:
+        if self.answering is not None and self.answering.busy:
+            raise LVLMError("The last question is still being answered: press Stop first.")
+
     def take_back(self) -> Exchange:
         """The last question with its answers, out of the conversation. Raises LVLMError for none, and while it is
         being answered."""
-        if self.answering is not None and self.answering.busy:
-            raise LVLMError("The last question is still being answered: press Stop first.")
+        self._check_answered()
         if not self.talk:
             raise LVLMError("Nothing has been asked yet: please ask a question first.")
         self.answered += 1
