@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.i18n import I18nData
 
 from ui import glossary
-from ui.guard import Guarded
+from ui.arrivals import Arriving
 from ui.part import Part, Start
 from ui.texts import LANGUAGES, labels, preferred, say, speak, tell, tour
 from ui.workspace import Desk, Desks
@@ -51,7 +51,7 @@ def _texts(language: str) -> dict[str, str]:
     }
 
 
-class Studio(Guarded):
+class Studio(Arriving):
     """Blocks whose known labels the browser translates; in the API they stand in English. Every event says all that it
     says, from its first word to its last or to its error, in the language of the desk that it is about, which is its
     first input; where there is no such desk yet, in the browser's."""

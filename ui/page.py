@@ -6,6 +6,7 @@ import gradio as gr
 
 from lvlm import LVLMError, load, memory
 from ui import api, cases, chat, heal, language, learn, measure, prune, rail, reopening, serving, sharing
+from ui.arrivals import DESK_KEY
 from ui.part import Part
 from ui.shelf import Shelf
 from ui.workspace import Desks
@@ -46,13 +47,13 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
     with language.Studio(title="Prunoscope", analytics_enabled=False, fill_width=True) as app:
         app.desks = desks
         calls = api.build(desks, model, one_user)
-        desk_key = gr.Textbox(visible=False, elem_id="desk-key")
+        desk_key = gr.Textbox(visible=False, elem_id=DESK_KEY)
         address = gr.Textbox(visible=False)
         seen = gr.State(None)
         timer = gr.Timer(BUSY_SECONDS)
         back = gr.Button("Look", visible="hidden", elem_id="look")  # pressed by page.js when somebody comes back
         with gr.Sidebar(width=300, elem_id="rail"):
-            side, at_hand, clock = rail.build(desks, desk_key)
+            side, at_hand, named, clock = rail.build(desks, desk_key)
             speech = language.build(desks, desk_key)
             shared = sharing.build(desks, desk_key)
         job = rail.build_job(desks, desk_key)
@@ -80,7 +81,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
             api_visibility="private",
         )
 
-        parts = [side, at_hand, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
+        parts = [side, at_hand, named, prune_tab, *trying, heal_tab, curves, chat_tab, measure_tab, cases_tab]
         parts += [case_answers, learn_tab, speech, headed]
         outputs = [component for part in parts for component in part.outputs]
         following = [timer, seen, *job.outputs, *clock.outputs]

@@ -44,8 +44,8 @@ STAGES = {
 }
 
 
-def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
-    """The rail inside a `gr.Sidebar`: the model, what was made from it, and what changes with time."""
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, ...]:
+    """The rail inside a `gr.Sidebar`: the model, what was made from it and how it is called, and what changes with time."""
     gr.HTML(f'<div class="brand"><h1>Prunoscope</h1><p>{static(ABOUT)}</p></div>')
     gr.HTML(
         static("Its numbers: CSV."), visible="hidden", elem_id="figure-words"
@@ -77,7 +77,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part, Part]:
         return [_memory(desks, desk), choices_with_needs(catalogue())]
 
     opening = Part([picker, about], draw, [Start(picker.input, open_model, [picker])])
-    return opening, at_hand, Part([room, fits], draw_memory)
+    return opening, *at_hand, Part([room, fits], draw_memory)
 
 
 def build_job(desks: Desks, desk_key: gr.Textbox) -> Part:

@@ -19,6 +19,7 @@ from lvlm.disk import home
 from lvlm.errors import LVLMError
 from ui import files, heap, language, learn, limits
 from ui.guard import Gate
+from ui.streams import Farewell, Streams
 from ui.theme import CSS, head, theme
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,10 @@ def launch(
     """
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
-    return app.queue(default_concurrency_limit=None, max_size=limits.MOST_QUEUED).launch(
+    app.queue(default_concurrency_limit=None, max_size=limits.MOST_QUEUED)
+    streams = Streams()
+    streams.heed(app._queue)
+    return app.launch(
         server_name=host or limits.HOST,
         server_port=port,
         theme=theme(),
@@ -57,7 +61,7 @@ def launch(
         max_threads=limits.MOST_THREADS,
         state_session_capacity=limits.MOST_DESKS,
         app_kwargs={
-            "middleware": [Middleware(Gate, folder=folder, local=host is None)],
+            "middleware": [Middleware(Gate, folder=folder, local=host is None), Middleware(Farewell, streams=streams)],
             "lifespan": _sweeping(app, folder),
         },
         **options,
@@ -155,5 +159,6 @@ def forgetting(app: gr.Blocks) -> Callable:
     def forget(request: gr.Request) -> None:
         app.state_holder.session_data.pop(request.session_hash, None)
         app.state_holder.time_last_used.pop(request.session_hash, None)
+        app.left(request.session_hash)
 
     return forget

@@ -18,8 +18,9 @@ STEP = "\u200b"  # of depth; to be seen by the style sheet alone
 KEPT = "Kept as a folder in a zip file: unpack it, and open it here or with load() by the folder's path."
 
 
-def build(desks: Desks, desk_key: gr.Textbox) -> Part:
-    """The tree and its buttons."""
+def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Part]:
+    """The tree and its buttons; and the chosen model's name, which is drawn only where it is another: it may be in the
+    middle of being typed."""
     gr.HTML(f'<h2 class="rail-title" id="at-hand">{static("At hand")}</h2>')
     with gr.Column(elem_id="tree", min_width=200):
         nothing = gr.HTML()
@@ -38,7 +39,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         chosen = desk.variants.selected
         if chosen is None:
             return [f'<p class="quiet">{_gone(desk)}</p>', gr.Radio(choices=[], value=None, visible=False),
-                    gr.Column(visible=False), *[gr.skip()] * 4, gr.DownloadButton(visible=False), ""]  # fmt: skip
+                    gr.Column(visible=False), *[gr.skip()] * 3, gr.DownloadButton(visible=False), ""]  # fmt: skip
         first, eight = chosen.kind == ORIGINAL, chosen.kind == "int8"
         packed, waits = chosen.file, reasons.waits(desk)
         why = {
@@ -50,7 +51,6 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
             reasons.why(why),
             gr.Radio(choices=[(label(x), x.id) for x in desk.variants], value=chosen.id, visible=True),
             gr.Column(visible=True),
-            retell(chosen.title),
             gr.Button(say("Is in 8 bits" if eight else "8-bit copy"), interactive=not eight and not desk.busy),
             gr.Button(say("Saved" if packed else "Save"), interactive=not packed and not desk.busy),
             gr.Button(say("Drop"), visible=not first, interactive=not desk.busy),
@@ -88,9 +88,14 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         Start(save.click, save_variant, [tree]),
         Start(drop.click, drop_variant, [tree]),
     ]
-    return Part(
-        [nothing, tree, about, name, small, save, drop, file, kept], draw, starts, lambda desk: (*whole(desk), age())
-    )
+    outputs = [nothing, tree, about, small, save, drop, file, kept]
+    named = Part([name], lambda desk: [_name(desk)], state=lambda desk: (desk.variants.selected, _name(desk)))
+    return Part(outputs, draw, starts, lambda desk: (*whole(desk), age())), named
+
+
+def _name(desk: Desk) -> str:
+    chosen = desk.variants.selected
+    return retell(chosen.title) if chosen is not None else ""
 
 
 def _gone(desk: Desk) -> str:

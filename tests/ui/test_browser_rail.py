@@ -9,6 +9,10 @@ from tests.ui.test_browser import CHROMIUM, bundled, chromium, open_app, page  #
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no chromium: browser tests skipped")]
 
+# The box holds the name of the chosen model: what is typed before would be written over.
+NAMED = """document.querySelector("#variants label.selected").innerText.includes(
+  document.querySelector("#variant-name :is(input, textarea)").value)"""
+
 
 def test_models_are_named_copied_saved_and_dropped(bundled, page, tmp_path):  # noqa: F811
     """A cut model gets a name and an 8-bit copy beneath it; it is downloaded and opens again; dropped, both are gone.
@@ -22,6 +26,7 @@ def test_models_are_named_copied_saved_and_dropped(bundled, page, tmp_path):  # 
     page.wait_for_selector("#variants input[value^=int8]", state="attached")
     page.click("#variants label:has(input[value=pruned-1])")
     page.wait_for_selector("#variants label.selected:has(input[value=pruned-1])")
+    page.wait_for_function(NAMED)
     page.wait_for_selector("#variant-save:enabled")
     page.fill("#variant-name :is(input, textarea)", "A third less")
     page.press("#variant-name :is(input, textarea)", "Enter")
