@@ -22,6 +22,8 @@ BARS = {
 WAYS = {  # column: (choice, repaired)
     "published": (PUBLISHED, False),
     "+ repair": (PUBLISHED, True),
+    "image and text alike": ("balanced", False),
+    "in rounds": ("rounds", False),
     "all compete": ("global", False),
     "all compete + repair": ("global", True),
     "searched + repair": ("search", True),
