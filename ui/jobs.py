@@ -202,7 +202,7 @@ class Job:
 
     def _run(self) -> None:
         """A person's mistake (`LVLMError`) becomes `error` as it stands; anything else is logged with its trace and
-        named shortly, so that no page waits for a job that died."""
+        told of in general, since it may name what is on the machine; no page waits for a job that died."""
         try:
             with TURNS.turn(self.wish_to_stop, self._kind), enough_memory(self.title):
                 self.state, self.stage_began = "running", time.monotonic()
@@ -212,9 +212,9 @@ class Job:
             end = "cancelled"
         except LVLMError as error:
             end, self.error = "failed", str(error)
-        except BaseException as error:  # the panics of libraries in Rust are no Exceptions
+        except BaseException:  # the panics of libraries in Rust are no Exceptions
             log.exception("job %r failed", self.title)
-            end, self.error = "failed", f"{self.title} failed: {type(error).__name__}: {error}"
+            end, self.error = "failed", f"{self.title} failed, and the server's log says why: please try again."
         try:
             self.then(end)
         finally:

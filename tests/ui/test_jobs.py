@@ -7,6 +7,8 @@ from lvlm.events import LayerScored, LossPoint, Progress
 from ui import jobs
 from ui.jobs import Job
 
+FAILED = "Try failed, and the server's log says why: please try again."  # of what nobody foresaw
+
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
@@ -41,7 +43,8 @@ def test_a_persons_mistake_is_shown_as_it_stands():
 def test_a_job_that_dies_says_so(caplog):
     """An unforeseen error ends the job with a sentence; the trace goes to the log."""
     job = run(lambda report: 1 / 0)
-    assert job.state == "failed" and "ZeroDivisionError" in job.error and "Traceback" in caplog.text
+    assert (job.state, job.error) == ("failed", FAILED)
+    assert "ZeroDivisionError" in caplog.text and "Traceback" in caplog.text
 
 
 def test_a_panic_ends_the_job_too(caplog):
@@ -54,7 +57,8 @@ def test_a_panic_ends_the_job_too(caplog):
         raise Panic("index out of bounds")
 
     job = run(work)
-    assert job.state == "failed" and "index out of bounds" in job.error and "Traceback" in caplog.text
+    assert (job.state, job.error) == ("failed", FAILED)
+    assert "index out of bounds" in caplog.text and "Traceback" in caplog.text
 
 
 def test_cancel_ends_the_work_at_its_next_event():
