@@ -9,6 +9,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from weakref import WeakMethod
 
 import numpy as np
 import torch
@@ -168,6 +169,11 @@ class Watched(torch.autograd.Function):
         return gradient, None
 
 
+def _if_there(method: WeakMethod, *given) -> None:
+    if (call := method()) is not None:
+        call(*given)
+
+
 class Scorer:
     """Accumulates scores of a network's decoder, batch by batch."""
 
@@ -193,6 +199,9 @@ class Scorer:
             np.zeros(3),
             *([zeros(getattr(x, n)) for x in anatomy.layers] for n in 5 * ("groups", "neurons")),
         )
+        # Held weakly: Python's garbage collection does not see what a parameter's gradient hook holds, and a scorer in a
+        # circle with its own copy's parameters would stay for ever.
+        weigh = WeakMethod(self._weight)
         self.signed = {}  # (layer, kind) -> Σ w·g of the batch in hand
         for index, (module, layer) in enumerate(zip(self.decoder.layers, anatomy.layers)):
             module.forward = partial(self._run, module.forward)
@@ -201,7 +210,7 @@ class Scorer:
                 linear = module.get_submodule(shape.path)
                 cuts = [x for x in layer.cuts if x.path == shape.path]
                 if by_weight:
-                    linear.weight.register_post_accumulate_grad_hook(partial(self._weight, index, cuts))
+                    linear.weight.register_post_accumulate_grad_hook(partial(_if_there, weigh, index, cuts))
                 inner = cuts[0].dim == 1
                 if inner:
                     linear.register_forward_pre_hook(partial(self._activity, index, cuts))

@@ -41,6 +41,7 @@ def launch(
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     app.queue(default_concurrency_limit=None, max_size=limits.MOST_QUEUED)
+    app._queue.ANALYTICS_MAX_EVENTS = 1  # of the last 10,000 it keeps who called what, for a page that is not served
     streams = Streams()
     streams.heed(app._queue)
     return app.launch(
