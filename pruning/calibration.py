@@ -199,8 +199,8 @@ class Scorer:
             np.zeros(3),
             *([zeros(getattr(x, n)) for x in anatomy.layers] for n in 5 * ("groups", "neurons")),
         )
-        # Held weakly: Python's garbage collection does not see what a parameter's gradient hook holds, and a scorer in a
-        # circle with its own copy's parameters would stay for ever.
+        # Held weakly: Python's garbage collection does not see what a parameter's gradient hook holds, and a scorer in
+        # a circle with its own copy's parameters would stay for ever.
         weigh = WeakMethod(self._weight)
         self.signed = {}  # (layer, kind) -> Σ w·g of the batch in hand
         for index, (module, layer) in enumerate(zip(self.decoder.layers, anatomy.layers)):
