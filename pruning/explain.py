@@ -53,6 +53,7 @@ def way(plan) -> str:
     if plan.method != "layerwise" or searched:  # whole layers go by block influence, whatever is said of their units
         found += ["competing"] * (about.get("ranking") == "global")
         found += ["balanced"] * (about.get("importance") == "balanced")
+    found += ["iterative"] * ("rounds" in about)
     return ", ".join(found)
 
 
@@ -91,6 +92,10 @@ def explain(plan) -> str:
         sentences.append(f"{what} {verb}, {where} layers {ranges(touched)}: {why}")
     if plan.settings.get("ranking") == "search":
         sentences.append(_searched(plan.settings))
+    if "rounds" in plan.settings:
+        sentences.append(
+            f"It goes in {counted(plan.settings['rounds'], 'round')}, and what stays is scored anew after each"
+        )
     protected = plan.settings.get("protected")
     if protected:
         sentences.append(

@@ -1,9 +1,9 @@
 """A link that restores a model, a plan and a question. Writing one of a desk, reading one, and following it on a desk:
-`?model=…&method=…&ranking=…&ratio=30&protect=1,0&pin=…&out=…&samples=…&balanced=1&repair=1&scene=…&q=…`. Knows nothing
-of Gradio.
+`?model=…&method=…&ranking=…&rounds=1&ratio=30&protect=1,0&pin=…&out=…&samples=…&balanced=1&repair=1&scene=…&q=…`. Knows
+nothing of Gradio.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -15,7 +15,8 @@ from pruning.plan import METHODS
 from ui import picking, pictures
 from ui.workspace import DEFAULT_SAMPLES, MOST_RATIO, MOST_SAMPLES
 
-KEYS = ("model", "method", "ranking", "ratio", "protect", "pin", "out", "samples", "balanced", "repair", "scene", "q")
+KEYS = ("model", "method", "ranking", "rounds", "ratio", "protect", "pin", "out", "samples", "balanced", "repair",
+        "scene", "q")  # fmt: skip
 RANKINGS = ("layer", "global", "search")  # how layers share what goes; "search": found by trying, anew
 OWN_PICTURE = "Your own picture cannot be in a link: it opens without one."
 OWN_MODEL = "A model from outside the catalogue cannot be in a link: it opens with the model that the app starts with."
@@ -38,6 +39,7 @@ class Link:
     samples: int = DEFAULT_SAMPLES
     balanced: bool = False
     repair: bool = False
+    rounds: bool = False  # in which it is planned, anew
     ranking: str = "layer"
     scene: str | None = None
     question: str | None = None
@@ -63,6 +65,7 @@ def read(query: Mapping[str, str], loaded: tuple[str, ...] = ()) -> Link | None:
             int(_number("samples", said.get("samples", str(DEFAULT_SAMPLES)), MOST_SAMPLES, least=1)),
             _one_of("balanced", said.get("balanced"), ("0", "1")) == "1",
             _one_of("repair", said.get("repair"), ("0", "1")) == "1",
+            _one_of("rounds", said.get("rounds"), ("0", "1")) == "1",
             _one_of("ranking", said.get("ranking"), RANKINGS) or "layer",
             _one_of("scene", said.get("scene"), pictures.titles()),
             None if "q" not in said else check_question(said["q"]),
@@ -91,6 +94,8 @@ def write(desk, question: str) -> tuple[str, str]:
     ranking = "search" if desk.searched else desk.ranking
     if desk.plan is not None and ranking != "layer":
         said["ranking"] = ranking
+    if desk.plan is not None and "rounds" in desk.plan.settings:
+        said["rounds"] = 1
     if desk.samples != DEFAULT_SAMPLES:
         said["samples"] = desk.samples
     if desk.balanced:
@@ -132,20 +137,22 @@ def _plan(desk, link: Link) -> None:
     desk.version += 1
     desk.picking.version += 1
 
-    def search() -> None:
+    def go_on() -> None:
         if searched:
-            _search(desk)
+            _try(desk, picking.search)
+        elif link.rounds:
+            _try(desk, picking.in_rounds)
 
     if (link.samples, link.balanced) != (desk.samples, desk.balanced):
-        desk.calibrate(link.samples, link.balanced, then=search)  # and plans again
+        desk.calibrate(link.samples, link.balanced, then=go_on)  # and plans again
     else:
-        search()
+        go_on()
 
 
-def _search(desk) -> None:
+def _try(desk, work: Callable) -> None:
     """Also at the end of a job, where nobody would hear what is raised."""
     try:
-        picking.search(desk)
+        work(desk)
     except LVLMError as error:
         desk.refuse(str(error))
 

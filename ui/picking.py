@@ -3,12 +3,15 @@ compare with, and a trial of what would go. Knows the library and jobs, and noth
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lvlm.errors import LVLMError
 from lvlm.events import Progress, Report
 from lvlm.images import check_question
-from pruning import Plan, Search, Unit, fit, make_plan, masked, search_plan, time_layers
+from pruning import (
+    CalibrationSettings, Plan, Search, Unit, fit, make_plan, masked, plan_in_rounds, search_plan, time_layers,
+)  # fmt: skip
 from pruning.budget import TIMED
 from samples import load_samples
 from ui import jobs
@@ -20,6 +23,8 @@ PIN, FORCE, FREE = "pin", "force", "free"  # what can be wished for a unit
 UNIT, PLAN = "unit", "plan"  # what can be tried
 LONGEST_TRIAL = 64  # tokens of an answer
 SEARCH = "Search for better shares"
+IN_ROUNDS = "Plan in rounds"
+ROUNDS = 4
 SEARCHED_ON = 16  # samples, as `experiment beyond` has it
 
 
@@ -140,32 +145,57 @@ def limit(desk, unit: str | None, most: float | None) -> jobs.Job | None:
 def search(desk) -> jobs.Job:
     """Find out, by trying, how much should go of each layer at the ratio at hand; that is the plan then, until another
     is wished for. Raises LVLMError where there is nothing to search, or a wish that a search cannot keep."""
-    picking, shared, scores, ratio = desk.picking, desk.shared, desk.scores, desk.ratio
-    if scores is None or shared is None:
-        raise LVLMError("The model is still loading: please try again in a moment.")
-    if picking.pinned or picking.forced or desk.protect_first or desk.protect_last:
-        raise LVLMError(
-            "A search must be free to take from every layer: please let go of what is pinned, forced out or protected, "
-            "and search then."
-        )
-    if not ratio:
-        raise LVLMError("There is nothing to share out at 0%: please move the slider first.")
-    wishes, how = desk.wishes, Search(importance=desk.importance)
+    shared, scores, ratio, how = desk.shared, desk.scores, desk.ratio, Search(importance=desk.importance)
 
     def work(report: Report) -> Plan:
         return search_plan(shared.model, scores, load_samples("scenes", n=SEARCHED_ON), ratio, how, report)
 
+    return _worked_out(
+        desk, SEARCH, work,
+        f"Better shares were found for {percent(ratio)}, but the controls were moved meanwhile: press Search again to "
+        "have them for what they say now.",
+    )  # fmt: skip
+
+
+def in_rounds(desk) -> jobs.Job:
+    """Plan for the ratio at hand a little at a time, what is left scored anew after each round, on as many samples as
+    the scores at hand are of; that is the plan then, until another is wished for. Raises LVLMError as `search` does."""
+    shared, ratio, samples = desk.shared, desk.ratio, desk.samples
+    settings = CalibrationSettings(balanced=desk.balanced)
+    wishes = {"method": desk.method, "importance": desk.importance, "ranking": desk.ranking}
+
+    def work(report: Report) -> Plan:
+        found = load_samples("scenes", n=samples)
+        return plan_in_rounds(shared.model, found, ratio, ROUNDS, settings=settings, report=report, **wishes)
+
+    return _worked_out(
+        desk, IN_ROUNDS, work,
+        f"The rounds for {percent(ratio)} are done, but the controls were moved meanwhile: press Plan in rounds again "
+        "to have them for what they say now.",
+    )  # fmt: skip
+
+
+def _worked_out(desk, title: str, work: Callable[[Report], Plan], moved: str) -> jobs.Job:
+    """Start a job that ends with a plan for the wishes of now, and says `moved` where they are others by then."""
+    picking, wishes = desk.picking, desk.wishes
+    if desk.scores is None or desk.shared is None:
+        raise LVLMError("The model is still loading: please try again in a moment.")
+    if picking.pinned or picking.forced or desk.protect_first or desk.protect_last:
+        raise LVLMError(
+            "This must be free to take from every layer: please let go of what is pinned, forced out or protected, and "
+            "press again."
+        )
+    if not desk.ratio:
+        raise LVLMError("There is nothing to share out at 0%: please move the slider first.")
+
     def done(plan: Plan) -> None:
         if desk.wishes != wishes:
-            desk.refuse(
-                f"Better shares were found for {percent(ratio)}, but the controls were moved meanwhile: press Search "
-                "again to have them for what they say now."
-            )
+            desk.refuse(moved)
             return
         picking.budget = None  # its share stays; a budget of time may not
         desk.plan, desk.refusal = plan, ""
 
-    return desk.start(SEARCH, work, done, shares=True)
+    return desk.start(title, work, done, shares=True)
 
 
 def _replanned(desk) -> None:

@@ -49,7 +49,7 @@ def _why(desk: Desk) -> str:
     """Why buttons of the tab cannot be pressed."""
     waits, loading = reasons.waits(desk), reasons.loading(desk)
     picked = loading or ("" if desk.picking.unit else say(PICK_FIRST))
-    wait_for = dict.fromkeys(("search", "fit", "try"), waits)
+    wait_for = dict.fromkeys(("search", "rounds", "fit", "try"), waits)
     prune = retell(desk.refusal) or waits
     return reasons.why({**wait_for, "prune": prune, "calibrate": loading, "keep": loading, "pin": picked,
                         "force": picked})  # fmt: skip

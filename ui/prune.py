@@ -17,7 +17,10 @@ METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layer
 SHARES = [("Every layer gives the same share", "layer"), ("What matters least anywhere goes", "global")]
 PUBLISHED = "The paper takes the same share of each."
 WHY_NO_SHARES = "Whole layers go: none is shared out."
-HOW_TO_SEARCH = "Tries other ways to share it out on 16 samples, and keeps what moves the answers least."
+HOW_TO_SEARCH = (
+    "The search tries other ways to share it out on 16 samples, and keeps what moves the answers least. Rounds take out "
+    "a quarter at a time, and score what is left anew."
+)
 BALANCED = "A picture has many more tokens than a question has words: each kind counts for half."
 REPAIR = "Refits what is left so that it does the work of what goes: seconds, no training"
 
@@ -44,7 +47,9 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
                 ranking = gr.Radio(
                     SHARES, value="layer", label="How the layers share it", info=PUBLISHED, elem_id="ranking"
                 )
-                search = gr.Button(picking.SEARCH, size="sm", interactive=False, elem_id="search")
+                with gr.Row(elem_classes="tight"):
+                    search = gr.Button(picking.SEARCH, size="sm", interactive=False, min_width=150, elem_id="search")
+                    rounds = gr.Button(picking.IN_ROUNDS, size="sm", interactive=False, min_width=110, elem_id="rounds")
                 gr.HTML(f'<p class="asked">{static(HOW_TO_SEARCH)}</p>')
                 with gr.Accordion("Fit a budget instead", open=False, elem_id="budget-fold"):
                     with gr.Row(equal_height=False):
@@ -166,6 +171,10 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
         """Find out, by trying, how much should go of each layer at the share at hand."""
         picking.search(desks.at(key))
 
+    def start_rounds(key: str):
+        """Plan for the share at hand in rounds: a quarter goes, what is left is scored anew, and so on."""
+        picking.in_rounds(desks.at(key))
+
     def start_calibration(key: str, samples: int, balanced: bool):
         """Score the model's layers, heads and neurons on bundled samples; balanced: image and text tokens alike."""
         desks.at(key).calibrate(samples, bool(balanced))
@@ -184,7 +193,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
             desk.samples,
             desk.balanced,
             desk.repair,
-            gr.Button(interactive=desk.scores is not None and not desk.busy),
+            *(gr.Button(interactive=desk.scores is not None and not desk.busy) for _ in (search, rounds)),
             gr.Button(interactive=desk.scores is not None),
             here.typed,
             gr.Number(label=_at_most(desk), **typed),
@@ -196,11 +205,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, gr.Button, Part, Pa
 
     starts = [
         Start(search.click, start_search),
+        Start(rounds.click, start_rounds),
         Start(calibrate.click, start_calibration, [samples, balanced]),
         Start(prune.click, start_pruning),
         Start(fit.click, start_fitting, [unit, most]),
     ]
-    shown = [first, last, samples, balanced, repair, search, calibrate, unit, most, fit, result, to_chat, *drawn]
+    shown = [first, last, samples, balanced, repair, search, rounds, calibrate, unit, most, fit, result, to_chat]
+    shown += drawn
     return Part(shown, draw, starts), to_chat, *studio.asking(desks)
 
 

@@ -135,6 +135,9 @@ def _plan(desk, name: str, plan: Plan, out: _Writer) -> None:
             out.calibrated.add(about)
             out.body.append(f"{name} = {_search(plan, about, out)}")
             return
+        if "rounds" in plan.settings and _same_scores(scores, plan):
+            out.body.append(f"{name} = {_rounds(plan, out)}")
+            return
         if _same(scores, wish, plan):
             out.uses("pruning", "make_plan")
             out.calibrated.add(about)
@@ -173,6 +176,20 @@ def _search(plan: Plan, about: tuple[int, bool], out: _Writer) -> str:
     given = {"moves": said["moves"], "importance": said["importance"], "seed": said["search_seed"]}
     how = ", ".join(f"{k}={v!r}" for k, v in given.items() if v != getattr(Search(), k))
     return f"search_plan(original, {_named(about)}, {lessons}, {plan.ratio!r}, Search({how}))"
+
+
+def _rounds(plan: Plan, out: _Writer) -> str:
+    """The call that plans in rounds again, which scores as often as it did."""
+    said = plan.settings
+    out.uses("pruning", "plan_in_rounds")
+    out.uses("samples", "load_samples")
+    given = {"method": plan.method, "importance": said["importance"], "ranking": said["ranking"]}
+    how = ", ".join(f"{k}={v!r}" for k, v in given.items())
+    if said["importance"] == "balanced":
+        out.uses("pruning", "CalibrationSettings")
+        how += ", settings=CalibrationSettings(balanced=True)"
+    lessons = f'load_samples("scenes", n={len(said["sample_ids"])})'
+    return f"plan_in_rounds(original, {lessons}, {plan.ratio!r}, {said['rounds']}, {how})"
 
 
 def _wish(plan: Plan) -> dict:

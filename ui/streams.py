@@ -1,6 +1,6 @@
-"""The end of a page's stream of events. Gradio's page opens a stream for a call where it knows of none that is open, and
-takes one for open until it reads that the server closed it: what it calls in between is heard by nobody until its next
-call. So a stream here ends when the page has let go of it, and no call of that page is answered before.
+"""The end of a page's stream of events. Gradio's page opens a stream for a call where it knows of none that is open,
+and takes one for open until it reads that the server closed it: what it calls in between is heard by nobody until its
+next call. So a stream here ends when the page has let go of it, and no call of that page is answered before.
 """
 
 import asyncio

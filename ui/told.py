@@ -60,6 +60,7 @@ def plan(found) -> dict:
         "method": found.method,
         "ranking": found.settings.get("ranking"),
         "importance": found.settings.get("importance"),
+        "rounds": found.settings.get("rounds", 1),
         "divergence": [found.settings["published_loss"], found.settings["loss"]] if _searched(found) else None,
         "ratio": found.ratio,
         "achieved": found.achieved,

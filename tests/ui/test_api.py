@@ -81,6 +81,7 @@ def test_the_whole_way(call, workspace):
     call("keep_plan", workspace)
     searched = call("search_shares", workspace)
     assert searched["ratio"] == 0.5 and 0 <= searched["divergence"][1] <= searched["divergence"][0]
+    assert call("plan_in_rounds", workspace)["rounds"] == 4
     now = call("plan", workspace, "widthwise", 0.5)
     plans = call("compare_plans", workspace)
     assert 0 < plans["agree"] < 1 and [plans[x]["ranking"] for x in ("kept", "now")] == ["global", "layer"]

@@ -9,7 +9,7 @@ from evaluation.cases import Case
 from lvlm import load
 from lvlm.errors import BadPlan, LVLMError
 from lvlm.model import weights_digest
-from pruning import Plan, Search, Unit, make_plan, prune
+from pruning import Plan, Search, Unit, make_plan, plan_in_rounds, prune
 from tests.ui.conftest import chatty, wait
 from ui import casefile, links, picking, planned, reopening, replay, told
 from ui import prune as tab
@@ -71,9 +71,27 @@ def test_a_search_plans_and_the_next_move_plans_as_ever(desk):
     assert desk.plan.to_json() == usual and not desk.searched
 
 
-def test_what_a_search_cannot_keep_is_said_first(desk):
-    """Pins, protected layers and nothing to remove: a sentence each, and no job; a wish that fails leaves a searched
-    plan as it is."""
+def test_rounds_plan_as_the_library_does(desk):
+    """By the method, ranking and samples at hand; what was done is said in both languages, and any control is left by
+    plans as ever."""
+    desk.wish("widthwise", 0.3, 0, 0, "global")
+    usual = desk.plan.to_json()
+    assert wait(picking.in_rounds(desk)).state == "done" and not desk.notice
+    wanted = plan_in_rounds(desk.model, picking.load_samples("scenes", n=desk.samples), 0.3, 4, ranking="global")
+    assert desk.plan.to_json() == wanted.to_json() != usual and told.plan(desk.plan)["rounds"] == 4
+    assert "goes in 4 rounds" in desk.plan.explain() and not desk.searched
+    wait(desk.prune())
+    assert desk.pruned.title.endswith("widthwise, competing, iterative")
+    speak("zh")
+    assert "分 4 轮去掉" in retell(desk.plan.explain()) and "迭代" in retell(desk.pruned.title)
+    desk.wish("widthwise", 0.3, 0, 0, "global")
+    assert desk.plan.to_json() == usual
+
+
+@pytest.mark.parametrize("work", [picking.search, picking.in_rounds])
+def test_what_cannot_be_kept_is_said_first(desk, work):
+    """Pins, protected layers and nothing to remove: a sentence each, and no job; a wish that fails leaves a plan that
+    was worked out as it is."""
     for pinned, forced, first, ratio, words in (
         ([Unit(1)], [], 0, 0.3, "let go of"),
         ([], [Unit(1, 0)], 0, 0.3, "let go of"),
@@ -83,11 +101,11 @@ def test_what_a_search_cannot_keep_is_said_first(desk):
         desk.wish("widthwise", ratio, first, 0)
         picking.wishes(desk, pinned, forced)
         with pytest.raises(LVLMError, match=words):
-            picking.search(desk)
+            work(desk)
         assert not desk.busy
         picking.wishes(desk, [], [])
     desk.wish("widthwise", 0.3, 0, 0)
-    wait(picking.search(desk))
+    wait(work(desk))
     plan = desk.plan
     with pytest.raises(LVLMError, match="Not every layer"):
         picking.wishes(desk, [], [Unit(i) for i in range(4)])
@@ -131,17 +149,20 @@ def test_images_and_words_weigh_alike_where_that_is_wished(desk):
     assert desk.scores is plain and not desk.balanced and desk.plan.settings["importance"] == "taylor"
 
 
-@pytest.mark.parametrize("ranking, balanced", [("global", False), ("search", False), ("search", True)])
+@pytest.mark.parametrize(
+    "ranking, balanced", [("global", False), ("search", False), ("search", True), ("rounds", True)]
+)
 def test_a_link_and_a_case_give_the_same_plan(desk, desks, monkeypatch, ranking, balanced):
     """Followed on another desk, a link calibrates, plans and searches to the same plan; so does a kept case."""
     monkeypatch.setattr(links, "_model", lambda name, loaded: name)
     monkeypatch.setattr(links, "find", lambda name: name)
     wait(desk.calibrate(3 if balanced else 10, balanced))
     desk.wish("widthwise", 0.25, 0, 0, "global")
-    if ranking == "search":
-        wait(picking.search(desk))
+    if ranking in ("search", "rounds"):
+        wait({"search": picking.search, "rounds": picking.in_rounds}[ranking](desk))
     text, _ = links.write(desk, "")
-    assert dict(parse_qsl(text))["ranking"] == ranking
+    said = dict(parse_qsl(text))
+    assert (said["ranking"], said.get("rounds")) == (("global", "1") if ranking == "rounds" else (ranking, None))
     other = desks.at("b")
     links.follow(other, links.read(dict(parse_qsl(text))), usual="one")
     while other.busy:
@@ -157,7 +178,7 @@ def test_a_link_and_a_case_give_the_same_plan(desk, desks, monkeypatch, ranking,
 
 
 def test_the_script_of_a_session_searches_and_competes(tmp_path, monkeypatch):
-    """Run, it makes the models that the session made, to the bit: by ranking, by search, and by balanced scores."""
+    """Run, it makes the models that the session made, to the bit: by ranking, by search, by balanced scores, and in rounds."""
     quick(monkeypatch)
     folder, model = tmp_path / "model", chatty()
     model.network.save_pretrained(folder)
@@ -171,13 +192,20 @@ def test_the_script_of_a_session_searches_and_competes(tmp_path, monkeypatch):
     wait(desk.prune())
     wait(desk.calibrate(2, True))
     wait(desk.prune())
+    wait(picking.in_rounds(desk))
+    wait(desk.prune())
     text = replay.write(desk).text
-    assert "search_plan(original, scores_2" in text and "make_plan(balanced_2" in text and "from_json" not in text
+    assert (
+        "search_plan(original, scores_2" in text
+        and "make_plan(balanced_2" in text
+        and "plan_in_rounds(" in text
+        and "from_json" not in text
+    )
     made: dict = {}
     exec(text, made)
-    for name in ("pruned-1", "pruned-2", "pruned-3"):
+    for name in ("pruned-1", "pruned-2", "pruned-3", "pruned-4"):
         assert made[name.replace("-", "_")].digest() == desk.variants.get(name).model.digest()
-    assert len({x.model.digest() for x in desk.variants}) == 4
+    assert len({x.model.digest() for x in desk.variants}) == 5
     desk.close()
 
 
@@ -192,3 +220,6 @@ def test_a_searched_plan_that_is_none_is_refused(desk):
         with pytest.raises(BadPlan, match="not a plan"):
             Plan.from_json(text[:start] + bad + text[end:])
     assert np.isfinite(desk.plan.settings["loss"])
+    wait(picking.in_rounds(desk))
+    with pytest.raises(BadPlan, match="not a plan"):
+        Plan.from_json(desk.plan.to_json().replace('"rounds": 4', '"rounds": "4"'))

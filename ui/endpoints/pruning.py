@@ -103,6 +103,19 @@ def endpoints(desks: Desks) -> list[Callable]:
         await ended(picking.search(desk))
         return _planned(desk)
 
+    async def plan_in_rounds(workspace: str) -> dict:
+        """Plan for the ratio at hand a quarter at a time: what is left is scored anew before more of it goes.
+
+        Args:
+            workspace: the name that open_workspace gave
+        Returns:
+            plan: what goes, what stays by layer, and cost as [before, after]
+        """
+        desk = await at(desks, workspace)
+        ready(desk)
+        await ended(picking.in_rounds(desk))
+        return _planned(desk)
+
     async def plan_within(workspace: str, unit: str, most: float) -> dict:
         """Plan for a budget instead of a ratio: the least that has to go for the model to fit it.
 
@@ -204,7 +217,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         return told.desk(desk)
 
     made = [prune, quantize, rename, save, drop]
-    return [calibrate, plan, plan_within, search_shares, keep_plan, compare_plans, try_plan, *made]
+    return [calibrate, plan, plan_within, search_shares, plan_in_rounds, keep_plan, compare_plans, try_plan, *made]
 
 
 def _planned(desk: Desk) -> dict:
