@@ -22,8 +22,6 @@ BARS = {
 WAYS = {  # column: (choice, repaired)
     "published": (PUBLISHED, False),
     "+ repair": (PUBLISHED, True),
-    "image and text alike": ("balanced", False),
-    "in rounds": ("rounds", False),
     "all compete": ("global", False),
     "all compete + repair": ("global", True),
     "searched + repair": ("search", True),

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
 
 from lvlm import LVLM
 from lvlm.events import Report, silent
-from pruning import CalibrationSettings, Plan, Scores, Search, calibrate, make_plan, plan_in_rounds, search_plan
+from pruning import Plan, Scores, Search, make_plan, search_plan
 from pruning.trials import Trials
 
-ROUND = 0.15  # of the decoder goes in each round, at most
 MOVES = 30  # of a search: half of what it makes by itself; its layers' curves serve every ratio
 
 
@@ -28,11 +26,6 @@ class Ground:
     def trials(self) -> Trials:
         """Ways of thinning the model, which remember how each turned out."""
         return Trials(self.model, self.scores.importance["taylor"], self.samples)
-
-    @cached_property
-    def balanced(self) -> Scores:
-        """Image tokens and text tokens weigh alike."""
-        return calibrate(self.model, self.samples, CalibrationSettings(balanced=True), self.seed, self.report)
 
 
 @dataclass(frozen=True)
@@ -53,21 +46,8 @@ def _searched(ground: Ground, method: str, ratio: float) -> Plan:
     return search_plan(ground.model, ground.scores, ground.samples, ratio, how, ground.report, ground.trials)
 
 
-def _balanced(ground: Ground, method: str, ratio: float) -> Plan:
-    return make_plan(ground.balanced, method, ratio, importance="balanced")
-
-
-def _in_rounds(ground: Ground, method: str, ratio: float) -> Plan:
-    rounds = ceil(round(ratio / ROUND, 6))
-    return plan_in_rounds(
-        ground.model, ground.samples, ratio, rounds, method=method, seed=ground.seed, report=ground.report
-    )
-
-
 PUBLISHED = "published"  # the paper's own: make_plan, and no more
 CHOICES = {
     "global": Choice("heads and neurons of all layers compete", _together, ("widthwise",)),
-    "balanced": Choice("image and text tokens weigh alike", _balanced, ("widthwise",)),
-    "rounds": Choice("a little goes at a time, the rest is scored anew", _in_rounds, ("widthwise", "layerwise")),
     "search": Choice("shares per layer searched for", _searched, ("both",)),
 }

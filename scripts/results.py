@@ -51,9 +51,8 @@ paired by question. Ratios are of the language backbone's parameters. Healing in
     python -m scripts.results    # writes this page; the others compute what is missing, in hours from nothing
 """
 BEYOND = """The paper's way of choosing (Taylor importance, the same share of every layer; or whole layers) beside better choices, and with repair: what stays is refitted on
-64 samples, in seconds and without training. AVG-%, mean of the seeds, {questions} held-out questions a task. "Image and text alike" ranks by what
-a unit does to image tokens and to text tokens, both weighed alike; "in rounds" removes 15% at a time and scores the rest anew; "searched" tries how much of each layer
-can go, and may remove whole layers: it stands beside both methods. "Won back" is the best way's share of what the published way loses, best by these same questions.
+64 samples, in seconds and without training. AVG-%, mean of the seeds, {questions} held-out questions a task. "Searched" tries how much of each layer can go, and may
+remove whole layers: it stands beside both methods. "Won back" is the best way's share of what the published way loses, best by these same questions.
 
     python cli.py experiment beyond --seeds 3 --model pocket-llava --store assets/results    # and the other two models
 

@@ -26,9 +26,6 @@ WAY_LOOKS = {  # (method, choice) of `beyond` → its name, and colour, dash and
     ("widthwise", PUBLISHED): ("widthwise as published", METHOD_LOOKS["widthwise"]),
     ("layerwise", PUBLISHED): ("layerwise as published", METHOD_LOOKS["layerwise"]),
     ("widthwise", "global"): ("all heads and neurons compete", ("#8b5cf6", "dot", "square")),
-    ("widthwise", "balanced"): ("image and text tokens alike", ("#db2777", "dash", "triangle-up")),
-    ("widthwise", "rounds"): ("widthwise in rounds", (METHOD_LOOKS["widthwise"][0], "dot", "diamond")),
-    ("layerwise", "rounds"): ("layerwise in rounds", (METHOD_LOOKS["layerwise"][0], "dot", "diamond-tall")),
     ("both", "search"): ("searched", ("#0f9f8f", "dashdot", "star")),
 }
 X_TITLES = {
