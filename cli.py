@@ -165,43 +165,9 @@ def search(
 
 
 @verb
-def rounds(
-    model: Model,
-    out: OutFile,
-    ratio: Share = 0.3,
-    rounds: Annotated[int, typer.Option(min=1, help="In how many steps it goes.")] = 4,
-    method: Method = "widthwise",
-    importance: Unit = "taylor",
-    ranking: Ranking = "layer",
-    repair: Annotated[bool, typer.Option("--repair", help="Refit what is left before it is scored anew.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="How many samples to score on, each time.")] = 10,
-    data: Data = "scenes",
-    images: Images = None,
-    seed: Seed = 0,
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Decide what goes from MODEL a little at a time, scoring what is left anew. Writes the plan."""
-    from lvlm import load
-    from pruning import CalibrationSettings, Repair, plan_in_rounds
-    from samples import load_samples
-
-    check_free(out, force)
-    found = load_samples(data, n=samples, seed=seed, images=images)
-    settings = CalibrationSettings(balanced=importance in ("image", "text", "balanced"))
-    between = Repair() if repair else None
-    with progress(as_json) as report:
-        made = plan_in_rounds(
-            load(model, report=report, step="calibrate-checkpointing"), found, ratio, rounds, method=method,
-            settings=settings, repair=between, seed=seed, report=report, importance=importance, ranking=ranking,
-        )  # fmt: skip
-    write_plan(made, out, as_json)
-
-
-@verb
 def prune(
     model: Model,
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan`, `search` or `rounds` wrote for it.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan` or `search` wrote for this model.")],
     out: OutFolder,
     repair: Annotated[int, typer.Option(min=0, help="Refit what stays on so many samples; 0: not at all.")] = 0,
     data: Data = "scenes",

@@ -18,8 +18,8 @@ SHARES = [("Every layer gives the same share", "layer"), ("What matters least an
 PUBLISHED = "The paper takes the same share of each."
 WHY_NO_SHARES = "Whole layers go: none is shared out."
 HOW_TO_SEARCH = (
-    "The search tries other ways to share it out on 16 samples, and keeps what moves the answers least. Rounds take out "
-    "a quarter at a time, and score what is left anew."
+    "The search tries other ways to share it out on 16 samples, and keeps what moves the answers least. Rounds take "
+    "out a quarter at a time, and score what is left anew."
 )
 BALANCED = "A picture has many more tokens than a question has words: each kind counts for half."
 REPAIR = "Refits what is left so that it does the work of what goes: seconds, no training"

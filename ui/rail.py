@@ -45,7 +45,7 @@ STAGES = {
 
 
 def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, ...]:
-    """The rail inside a `gr.Sidebar`: the model, what was made from it and how it is called, and what changes with time."""
+    """The rail inside a `gr.Sidebar`: the model, what was made from it and its name, and what changes with time."""
     gr.HTML(f'<div class="brand"><h1>Prunoscope</h1><p>{static(ABOUT)}</p></div>')
     gr.HTML(
         static("Its numbers: CSV."), visible="hidden", elem_id="figure-words"

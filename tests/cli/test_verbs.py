@@ -18,7 +18,6 @@ from pruning import (
     Unit,
     calibrate,
     make_plan,
-    plan_in_rounds,
     prune,
     published_plan,
     search_plan,
@@ -94,18 +93,6 @@ def test_prune_writes_what_the_library_would(tiny_model, folder, scores, tmp_pat
     assert told["digest"] == wanted.digest() == load(tmp_path / "small").digest()
     assert sum(told["parameters"].values()) == plan.cost.after.parameters.total
     assert told["loads_in_transformers"] is True or told["because"]
-
-
-def test_rounds_writes_the_librarys_plan(folder, data, tmp_path):
-    """Every option reaches `plan_in_rounds`; what weighs image and text tokens apart is scored so by itself."""
-    plan, found = tmp_path / "rounds.json", load_samples(data, n=2)
-    words = "--ratio 0.3 --rounds 2 --importance balanced --ranking global --repair --samples 2".split()
-    answered("rounds", folder, "--data", data, *words, "--out", plan)
-    wanted = plan_in_rounds(
-        load(folder), found, 0.3, 2, settings=CalibrationSettings(balanced=True), repair=Repair(),
-        importance="balanced", ranking="global",
-    )  # fmt: skip
-    assert plan.read_text().strip() == wanted.to_json()
 
 
 def test_search_and_repair_do_what_the_library_does(folder, data, scores, tmp_path):
