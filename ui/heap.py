@@ -32,7 +32,7 @@ def settle() -> None:
 
 
 def trim() -> None:
-    """Let go of networks that nobody has (every healing leaves copies, in circles of references), then give every
+    """Let go of networks that nobody has (every calibration leaves a copy, in a circle of references), then give every
     whole page that is free back to the system."""
     gc.collect()
     library = _glibc()
