@@ -3,6 +3,7 @@ are there, and changes as others go.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,49 +12,70 @@ from lvlm.events import Progress, Report, silent
 
 from .calibration import CalibrationSettings, calibrate
 from .compensation import Repair
-from .plan import Plan, make_plan, plan_of
-from .solver import Choice
+from .plan import Plan, make_plan
+from .scores import Importance, Scores
+from .solver import Budget
 from .surgery import prune
 
 
 def plan_in_rounds(
     model: LVLM, samples: Sequence, ratio: float = 0.30, rounds: int = 4, *, method: str = "widthwise",
-    settings: CalibrationSettings = CalibrationSettings(), repair: Repair | None = None, seed: int = 0,
-    report: Report = silent, **wishes,
+    budget: float | None = None, settings: CalibrationSettings = CalibrationSettings(), repair: Repair | None = None,
+    seed: int = 0, report: Report = silent, **wishes,
 ) -> Plan:  # fmt: skip
-    """One plan for the original, of what went in each round: the same share of the original each time.
+    """One plan for the original: each round plans for more of the target, by scores of what the last one left.
 
-    repair: between rounds, refit what is left before it is scored. wishes: importance, ranking and the like, as
-    `make_plan` takes them; none that name layers or heads, whose numbers change from round to round.
+    What went in earlier rounds goes first again. It comes back only where a later round takes a whole head instead of
+    neurons (`ranking="layer"`): then what went last comes back first.
+    repair: between rounds, refit what is left before it is scored. budget and wishes: as `make_plan` takes them.
     Raises BadPlan for less than one round, and what calibrate, make_plan and prune raise.
     """
     if rounds < 1:
         raise BadPlan("Pruning takes at least one round.")
-    if named := sorted({"protect", "protect_first", "protect_last", "pinned", "forced", "budget"} & wishes.keys()):
-        raise BadPlan(f"Rounds take no {named[0]}: please leave it out, or plan in one go.")
-    first, plan, choice, current = None, None, None, model
+    known = first = plan = None
     for done in range(rounds):
         report(Progress("rounds", done, rounds, f"round {done + 1} of {rounds}"))
-        scores = calibrate(current, samples, settings, seed)
-        first = first or scores
-        gone = 0.0 if plan is None else plan.achieved
-        share = max(0.0, (ratio * (done + 1) / rounds - gone) / (1 - gone))
-        step = make_plan(scores, method, share, **wishes)
-        choice = _onto(choice or Choice.everything(model.anatomy), step)
-        about = {**step.settings, "rounds": rounds, "repaired_between": repair is not None}
-        plan = plan_of(first, method, ratio, choice, about)
-        if done + 1 < rounds:
-            current = prune(model, plan, repair, samples)
-    return plan
+        left = model if plan is None else prune(model, plan, repair, samples)
+        found = calibrate(left, samples, settings, seed)
+        known = found if plan is None else laid_over(known, found, plan)
+        if first is None:
+            first = found
+            make_plan(first, method, ratio, budget=budget, **wishes)  # raises now what the last round would
+        part = (done + 1) / rounds
+        until = None if budget is None else _share(first, budget, part, wishes.get("metric", "parameters"))
+        plan = make_plan(known, method, ratio * part, budget=until, **wishes)
+    about = {"rounds": rounds, "repaired_between": repair is not None}
+    about["scores"] = plan.settings["scores"] | {"block_influence": first.block_influence.tolist()}
+    return replace(plan, settings=plan.settings | about)
 
 
-def _onto(choice: Choice, step: Plan) -> Choice:
-    """What stays of the original when `step` is applied to what stayed so far."""
-    none = np.arange(0)
-    heads, neurons = [none] * len(choice.heads), [none] * len(choice.neurons)
-    for place, index in enumerate(choice.layers):
-        if place in step.layers:
-            heads[index] = choice.heads[index][step.heads[place]]
-            neurons[index] = choice.neurons[index][step.neurons[place]]
-    layers = tuple(choice.layers[x] for x in step.layers)
-    return Choice(choice.anatomy, layers, tuple(heads), tuple(neurons), choice.pinned)
+def laid_over(known: Scores, found: Scores, plan: Plan) -> Scores:
+    """Scores of the original, by which what `plan` removed goes first, and what it left is ranked as found.
+
+    found: of the model that the plan left. What went keeps its order, below zero: the later it went, the nearer.
+    """
+    layers, kept = list(plan.layers), range(len(plan.layers))
+    influence = _below(known.block_influence, known.block_influence.max())
+    influence[layers] = found.block_influence
+    importance = {}
+    for name, old in known.importance.items():
+        new, parts = found.importance[name], []
+        most = max(float(x.max()) for part in (old.heads, old.neurons) for x in part)
+        for part in ("heads", "neurons"):
+            values = [_below(x, most) for x in getattr(old, part)]
+            for place in kept:
+                values[layers[place]][getattr(plan, part)[layers[place]]] = getattr(new, part)[place]
+            parts.append(tuple(values))
+        importance[name] = Importance(*parts)
+    return replace(known, block_influence=influence, importance=importance)
+
+
+def _below(values: np.ndarray, most: float) -> np.ndarray:
+    """The same order, all below zero and below what lay below it before."""
+    return values - (2 * most or 1)
+
+
+def _share(scores: Scores, budget: float, part: float, metric: str) -> float:
+    """The budget of a round after which this part of what has to go is gone."""
+    whole = Budget.of(scores.anatomy, scores.workload, metric).model
+    return whole - (whole - budget) * part

@@ -9,8 +9,8 @@ import torch
 
 from lvlm import BadPlan, BadSamples, Cancelled, Progress
 from lvlm.model import weights_digest
-from pruning import CalibrationSettings, Importance, Repair, calibrate, make_plan, prune, search
-from pruning.rounds import plan_in_rounds
+from pruning import CalibrationSettings, Importance, Repair, Unit, calibrate, make_plan, prune, search
+from pruning.rounds import laid_over, plan_in_rounds
 from pruning.search import Search, gone_by, search_plan
 from pruning.trials import Trials
 from samples import Sample, Turn
@@ -177,16 +177,74 @@ def test_one_round_is_the_plan_itself(model, scores, method):
         assert all(np.array_equal(a, b) for a, b in zip(getattr(once, part), getattr(plan, part)))
 
 
-def test_rounds_take_more_and_more_of_the_original(model):
+@pytest.mark.parametrize("method, wishes", [("widthwise", {"ranking": "global"}), ("layerwise", {}), ("both", {})])
+def test_rounds_take_more_and_more_of_the_original(model, method, wishes):
     """Each round's scores are of what is left; what went stays gone, and the target is met."""
-    few = plan_in_rounds(model, tiny.samples(), 0.4, 2, ranking="global", repair=Repair())
-    assert few.achieved == pytest.approx(0.4, abs=0.02) and few.settings["rounds"] == 2
-    half = plan_in_rounds(model, tiny.samples(), 0.2, 1, ranking="global")
+    few = plan_in_rounds(model, tiny.samples(), 0.5, 2, method=method, repair=Repair(), **wishes)
+    half = plan_in_rounds(model, tiny.samples(), 0.25, 1, method=method, **wishes)
+    assert few.achieved == pytest.approx(0.5, abs=0.1) and half.achieved < few.achieved
+    assert few.settings["rounds"] == 2 and few.settings["repaired_between"] and few.ratio == 0.5
+    assert set(few.layers) <= set(half.layers)
     for part in ("heads", "neurons"):
         assert all(set(a) <= set(b) for a, b in zip(getattr(few, part), getattr(half, part)))
-    for wrong in ({"rounds": 0}, {"protect_first": 1}):
+
+
+def test_a_round_goes_by_scores_of_what_is_left(model):
+    """What the second round removes is what the pruned model's own scores call least, in the original's numbers."""
+    one = plan_in_rounds(model, tiny.samples(), 0.2, 1, ranking="global")
+    two = plan_in_rounds(model, tiny.samples(), 0.4, 2, ranking="global")
+    anew = calibrate(prune(model, one), tiny.samples())
+    for layer in one.layers:
+        stayed = one.neurons[layer]
+        went = ~np.isin(stayed, two.neurons[layer])
+        values = anew.neurons[one.layers.index(layer)]
+        assert not went.any() or values[went].max() < values[~went].min()
+    assert any((~np.isin(one.neurons[x], two.neurons[x])).any() for x in one.layers)
+
+
+def test_scores_laid_over_keep_the_order_of_what_went(model, scores):
+    """What is left has its new numbers; what went lies below it, the later it went the higher, in its old order."""
+    plan = make_plan(scores, "both", 0.4)
+    found = calibrate(prune(model, plan), tiny.samples())
+    laid = laid_over(scores, found, plan)
+    for place, layer in enumerate(plan.layers):
+        assert laid.block_influence[layer] == found.block_influence[place]
+        stays = np.isin(np.arange(len(scores.neurons[layer])), plan.neurons[layer])
+        np.testing.assert_array_equal(laid.neurons[layer][stays], found.neurons[place])
+        gone, before = laid.neurons[layer][~stays], scores.neurons[layer][~stays]
+        assert (gone < 0).all() and (np.argsort(gone, kind="stable") == np.argsort(before, kind="stable")).all()
+    assert plan.removed_layers and (laid.block_influence[list(plan.removed_layers)] < 0).all()
+    further = make_plan(laid, "both", 0.5)
+    again = laid_over(laid, calibrate(prune(model, further), tiny.samples()), further)
+    for layer in further.layers:
+        index = np.arange(len(scores.neurons[layer]))
+        early = ~np.isin(index, plan.neurons[layer])
+        late = ~np.isin(index, further.neurons[layer]) & ~early
+        if early.any() and late.any():
+            assert again.neurons[layer][early].max() < again.neurons[layer][late].min()
+
+
+def test_small_rounds_take_whole_heads(model):
+    """Rounds of less than one head take as many as one go takes, and wishes hold in every round."""
+    count = 8
+    pinned = (Unit(2, 0),)
+    many = plan_in_rounds(model, tiny.samples(), 0.4, count, protect_first=1, pinned=pinned)
+    once = plan_in_rounds(model, tiny.samples(), 0.4, 1, protect_first=1, pinned=pinned)
+    assert [len(x) for x in many.heads] == [len(x) for x in once.heads]
+    assert sum(map(len, many.heads)) < sum(x for x, _ in many.dense_shape)
+    assert tuple(map(len, (many.heads[0], many.neurons[0]))) == many.dense_shape[0] and 0 in many.heads[2]
+
+
+def test_rounds_to_a_budget_end_at_it(model, scores):
+    """A budget is met as by one plan; what cannot be met is said before anything is removed."""
+    size = make_plan(scores, "widthwise", 0.3, metric="bytes").cost.after.bytes
+    plan = plan_in_rounds(model, tiny.samples(), rounds=2, budget=size, metric="bytes")
+    assert plan.cost.after.bytes == pytest.approx(size, rel=0.01) and plan.ratio is None
+    seen = []
+    for wrong in ({"rounds": 0}, {"protect_first": 99}, {"ratio": 0.99}, {"ranking": "none"}):
         with pytest.raises(BadPlan):
-            plan_in_rounds(model, tiny.samples(), 0.3, **wrong)
+            plan_in_rounds(model, tiny.samples(), **wrong, report=seen.append)
+    assert {x.done for x in seen if isinstance(x, Progress) and x.stage == "rounds"} == {0}
 
 
 @pytest.mark.parametrize("family", ["llama-gqa", "phi3", "gemma2"])
