@@ -31,7 +31,7 @@ def tree() -> str:
     """The tree as a fenced block."""
     lines = [
         f"{name:<28}{first_sentence(ROOT / name)}"
-        for name in ("app.py", "cli.py", "terminal.py")
+        for name in ("app.py", "cli.py")
         if (ROOT / name).exists()
     ]
     for folder, about in FOLDERS.items():

@@ -145,6 +145,12 @@ def limit(desk, unit: str | None, most: float | None) -> jobs.Job | None:
 def search(desk) -> jobs.Job:
     """Find out, by trying, how much should go of each layer at the ratio at hand; that is the plan then, until another
     is wished for. Raises LVLMError where there is nothing to search, or a wish that a search cannot keep."""
+    picking = desk.picking
+    if picking.pinned or picking.forced or desk.protect_first or desk.protect_last:
+        raise LVLMError(
+            "This must be free to take from every layer: please let go of what is pinned, forced out or protected, and "
+            "press again."
+        )
     shared, scores, ratio, how = desk.shared, desk.scores, desk.ratio, Search(importance=desk.importance)
 
     def work(report: Report) -> Plan:
@@ -159,10 +165,13 @@ def search(desk) -> jobs.Job:
 
 def in_rounds(desk) -> jobs.Job:
     """Plan for the ratio at hand a little at a time, what is left scored anew after each round, on as many samples as
-    the scores at hand are of; that is the plan then, until another is wished for. Raises LVLMError as `search` does."""
+    the scores at hand are of; that is the plan then, until another is wished for. What is pinned, forced out or
+    protected holds in each round. Raises LVLMError where there is nothing to plan."""
     shared, ratio, samples = desk.shared, desk.ratio, desk.samples
     settings = CalibrationSettings(balanced=desk.balanced)
     wishes = {"method": desk.method, "importance": desk.importance, "ranking": desk.ranking}
+    wishes |= {"protect_first": desk.protect_first, "protect_last": desk.protect_last}
+    wishes |= {"pinned": desk.picking.pinned, "forced": desk.picking.forced}
 
     def work(report: Report) -> Plan:
         found = load_samples("scenes", n=samples)
@@ -180,11 +189,6 @@ def _worked_out(desk, title: str, work: Callable[[Report], Plan], moved: str) ->
     picking, wishes = desk.picking, desk.wishes
     if desk.scores is None or desk.shared is None:
         raise LVLMError("The model is still loading: please try again in a moment.")
-    if picking.pinned or picking.forced or desk.protect_first or desk.protect_last:
-        raise LVLMError(
-            "This must be free to take from every layer: please let go of what is pinned, forced out or protected, and "
-            "press again."
-        )
     if not desk.ratio:
         raise LVLMError("There is nothing to share out at 0%: please move the slider first.")
 

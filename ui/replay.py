@@ -141,11 +141,7 @@ def _plan(desk, name: str, plan: Plan, out: _Writer) -> None:
         if _same(scores, wish, plan):
             out.uses("pruning", "make_plan")
             out.calibrated.add(about)
-            units = {"pinned", "forced"} & set(wish)
-            if units:
-                out.uses("pruning", "Unit")
-            given = [f"{k}={_units(v) if k in units else repr(v)}" for k, v in wish.items()]
-            out.body.append(f"{name} = make_plan({_named(about)}, {', '.join(given)})")
+            out.body.append(f"{name} = make_plan({_named(about)}, {_given(wish, out)})")
             return
     out.uses("pruning", "Plan")
     out.body.append(f"{name} = Plan.from_json({plan.to_json()!r})")
@@ -183,8 +179,7 @@ def _rounds(plan: Plan, out: _Writer) -> str:
     said = plan.settings
     out.uses("pruning", "plan_in_rounds")
     out.uses("samples", "load_samples")
-    given = {"method": plan.method, "importance": said["importance"], "ranking": said["ranking"]}
-    how = ", ".join(f"{k}={v!r}" for k, v in given.items())
+    how = _given({k: v for k, v in _wish(plan).items() if k != "ratio"}, out)
     if said["importance"] == "balanced":
         out.uses("pruning", "CalibrationSettings")
         how += ", settings=CalibrationSettings(balanced=True)"
@@ -212,6 +207,14 @@ def _same(scores, wish: dict, plan: Plan) -> bool:
         return make_plan(scores, **wish).to_json() == plan.to_json()
     except LVLMError:
         return False
+
+
+def _given(wish: dict, out: _Writer) -> str:
+    """A wish as it stands in a call."""
+    units = {"pinned", "forced"} & set(wish)
+    if units:
+        out.uses("pruning", "Unit")
+    return ", ".join(f"{k}={_units(v) if k in units else repr(v)}" for k, v in wish.items())
 
 
 def _units(units: list[Unit]) -> str:

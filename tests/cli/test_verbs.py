@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-import cli
 import lvlm
 from evaluation.runner import compute
 from lvlm import catalogue, load, memory
@@ -18,11 +17,13 @@ from pruning import (
     Unit,
     calibrate,
     make_plan,
+    plan_in_rounds,
     prune,
     published_plan,
     search_plan,
 )
 from samples import load_samples
+from terminal.console import show
 from tests.cli.commands import answered, run
 
 
@@ -106,6 +107,35 @@ def test_search_and_repair_do_what_the_library_does(folder, data, scores, tmp_pa
     assert told["digest"] == prune(model, made, Repair(), found).digest() != prune(model, made).digest()
 
 
+ROUNDS = {
+    "--ratio 0.2 --ranking global --rounds 2": ((0.2, 2), {"ranking": "global"}),
+    "--method both --ratio 0.4 --rounds 3 --repair --pin 2.1 --protect-first 1 --depth-share 0.7": (
+        (0.4, 3),
+        {"method": "both", "repair": Repair(), "pinned": [Unit(2, 1)], "protect_first": 1, "depth_share": 0.7},
+    ),
+    "--budget 180000 --metric bytes --rounds 2 --round-to 4 --drop 0.1": (
+        (0.3, 2),
+        {"budget": 180000.0, "metric": "bytes", "round_to": 4, "forced": [Unit(0, 1)]},
+    ),
+    "--importance balanced --ratio 0.2 --rounds 2 --seed 3": (
+        (0.2, 2),
+        {"importance": "balanced", "settings": CalibrationSettings(balanced=True), "seed": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("words", ROUNDS)
+def test_every_option_of_rounds_reaches_the_library(words, folder, data, tmp_path):
+    """`rounds` writes the plan of `plan_in_rounds`; without a model there, or with two targets, nothing."""
+    plan, (given, wishes) = tmp_path / "plan.json", ROUNDS[words]
+    told = answered("rounds", folder, "--data", data, "--samples", 2, *words.split(), "--out", plan)
+    wanted = plan_in_rounds(load(folder), load_samples(data, n=2, seed=wishes.get("seed", 0)), *given, **wishes)
+    assert plan.read_text().strip() == wanted.to_json()
+    assert told["achieved"] == wanted.achieved and f"{given[1]} rounds" in told["explanation"]
+    run("rounds", folder, "--ratio", 0.2, "--budget", 180000, "--out", tmp_path / "other.json", code=2)
+    assert not (tmp_path / "other.json").exists()
+
+
 def test_json_of_the_other_verbs(folder, scores, tmp_path):
     """plan, quantize, measure and chat print one JSON value that says what happened."""
     told = answered("plan", scores, "--ratio", 0.2, "--out", tmp_path / "plan.json")
@@ -123,7 +153,7 @@ def test_json_of_the_other_verbs(folder, scores, tmp_path):
 
 def test_json_knows_no_nan(capsys):
     """A number that is none becomes null: strict readers refuse NaN."""
-    cli.show(True, {"loss": float("nan"), "more": [1.5, float("inf")]}, "")
+    show(True, {"loss": float("nan"), "more": [1.5, float("inf")]}, "")
     assert json.loads(capsys.readouterr().out) == {"loss": None, "more": [1.5, None]}
 
 

@@ -88,22 +88,38 @@ def test_rounds_plan_as_the_library_does(desk):
     assert desk.plan.to_json() == usual
 
 
-@pytest.mark.parametrize("work", [picking.search, picking.in_rounds])
-def test_what_cannot_be_kept_is_said_first(desk, work):
-    """Pins, protected layers and nothing to remove: a sentence each, and no job; a wish that fails leaves a plan that
-    was worked out as it is."""
-    for pinned, forced, first, ratio, words in (
-        ([Unit(1)], [], 0, 0.3, "let go of"),
-        ([], [Unit(1, 0)], 0, 0.3, "let go of"),
-        ([], [], 1, 0.3, "let go of"),
-        ([], [], 0, 0.0, "move the slider"),
-    ):
-        desk.wish("widthwise", ratio, first, 0)
+def test_wishes_hold_in_every_round(desk):
+    """What is pinned, forced out or protected reaches the library, which keeps it."""
+    desk.wish("widthwise", 0.3, 1, 0)
+    picking.wishes(desk, [Unit(2, 1)], [Unit(1, 0)])
+    assert wait(picking.in_rounds(desk)).state == "done" and not desk.notice
+    wanted = plan_in_rounds(
+        desk.model, picking.load_samples("scenes", n=desk.samples), 0.3, 4,
+        protect_first=1, pinned=[Unit(2, 1)], forced=[Unit(1, 0)],
+    )  # fmt: skip
+    assert desk.plan.to_json() == wanted.to_json()
+    assert len(desk.plan.heads[0]) == desk.plan.dense_shape[0][0]
+    assert 1 in desk.plan.heads[2] and 0 not in desk.plan.heads[1]
+
+
+def test_what_a_search_cannot_keep_is_said_first(desk):
+    """Pins and protected layers: a sentence, and no job."""
+    for pinned, forced, first in (([Unit(1)], [], 0), ([], [Unit(1, 0)], 0), ([], [], 1)):
+        desk.wish("widthwise", 0.3, first, 0)
         picking.wishes(desk, pinned, forced)
-        with pytest.raises(LVLMError, match=words):
-            work(desk)
+        with pytest.raises(LVLMError, match="let go of"):
+            picking.search(desk)
         assert not desk.busy
         picking.wishes(desk, [], [])
+
+
+@pytest.mark.parametrize("work", [picking.search, picking.in_rounds])
+def test_what_cannot_be_planned_changes_nothing(desk, work):
+    """Nothing to remove: a sentence, and no job; a wish that fails leaves a plan that was worked out as it is."""
+    desk.wish("widthwise", 0.0, 0, 0)
+    with pytest.raises(LVLMError, match="move the slider"):
+        work(desk)
+    assert not desk.busy
     desk.wish("widthwise", 0.3, 0, 0)
     wait(work(desk))
     plan = desk.plan
@@ -158,6 +174,8 @@ def test_a_link_and_a_case_give_the_same_plan(desk, desks, monkeypatch, ranking,
     monkeypatch.setattr(links, "find", lambda name: name)
     wait(desk.calibrate(3 if balanced else 10, balanced))
     desk.wish("widthwise", 0.25, 0, 0, "global")
+    if ranking == "rounds":
+        picking.wishes(desk, [Unit(0, 1)], [])
     if ranking in ("search", "rounds"):
         wait({"search": picking.search, "rounds": picking.in_rounds}[ranking](desk))
     text, _ = links.write(desk, "")
@@ -192,6 +210,8 @@ def test_the_script_of_a_session_searches_and_competes(tmp_path, monkeypatch):
     wait(desk.prune())
     wait(desk.calibrate(2, True))
     wait(desk.prune())
+    desk.wish("widthwise", 0.3, 0, 1, "global")
+    picking.wishes(desk, [Unit(0, 1)], [Unit(1, 0)])
     wait(picking.in_rounds(desk))
     wait(desk.prune())
     text = replay.write(desk).text

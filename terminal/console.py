@@ -1,4 +1,4 @@
-"""What the commands of cli.py share: results on stdout, progress and refusals on stderr, files that are not lost.
+"""What the verbs share: results on stdout, progress and refusals on stderr, files that are not lost.
 
 The library is imported inside: torch takes seconds, and --help should not.
 """
@@ -11,33 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
 
 import typer
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, model folder or Hugging Face hub id.")]
-OutFile = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
-OutFolder = Annotated[Path, typer.Option(metavar="FOLDER", help="Model folder to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is already at --out.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and no progress.")]
-Data = Annotated[str, typer.Option(help="scenes, easy-vqa, or a LLaVA instruction .json file.")]
-Images = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where that file's images are.")]
-Seed = Annotated[int, typer.Option(help="Of every random choice.")]
-Share = Annotated[float, typer.Option(help="Share of the language backbone to remove.")]
-# The library's own words, repeated here so that --help needs no torch; a test compares them.
-Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
-Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]
-Method = Annotated[Literal["layerwise", "widthwise", "both"], typer.Option(help="Layers, heads and neurons, or both.")]
-Metric = Annotated[Literal["parameters", "bytes", "flops", "memory"], typer.Option(help="What the target counts.")]
-Unit = Annotated[
-    Literal["taylor", "taylor-sum", "activation", "magnitude", "random", "image", "text", "balanced"],
-    typer.Option(help="Ranks heads and neurons; the last three are for scores made with --balanced."),
-]
-Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
-Suite = Annotated[
-    Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "gallery", "easy-vqa"],
-    typer.Option(help="Held-out questions: the paper's nine kinds, each skill by itself, or easy-VQA's."),
-]
 
 app = typer.Typer(
     name="python cli.py",

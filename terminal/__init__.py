@@ -1,0 +1,1 @@
+"""The command line: every verb is one call of the library and reads and writes the library's own files."""
