@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evaluation import paper
-from evaluation.choices import PUBLISHED
+from evaluation.choices import PUBLISHED, choice_of
 from evaluation.experiments import EXPERIMENTS, METHODS, Grid
 from evaluation.store import Store
 from lvlm import Anatomy, BadPlan
@@ -130,10 +130,9 @@ def ways(scores: Scores, goal: Goal, store: Store) -> list[Way]:
 def known(plan: Plan, training: str, store: Store, repair: bool = False) -> tuple[float, Evidence] | None:
     """What a plan's way of choosing and ratio keep, in % of the original's score, repaired or not and healed as said
     (one of `TRAINING`), and the evidence for it; None where nobody measured it, or not between such ratios."""
-    about = plan.settings
-    if about.get("importance", "taylor") != "taylor":
+    choice = choice_of(plan)
+    if choice is None:
         return None
-    choice = {"layer": PUBLISHED}.get(ranking := about.get("ranking", "layer"), ranking)
     every = _pruned(plan.model, "both" if choice == "search" else plan.method, training, store, choice, repair)
     ratio = plan.ratio or 0.0
     reaching = (x for x in every if x.points[0].ratio <= ratio + 1e-9)

@@ -22,8 +22,12 @@ BARS = {
 WAYS = {  # column: (choice, repaired)
     "published": (PUBLISHED, False),
     "+ repair": (PUBLISHED, True),
+    "balanced": ("balanced", False),
+    "balanced + repair": ("balanced", True),
     "all compete": ("global", False),
     "all compete + repair": ("global", True),
+    "in rounds": ("rounds", False),
+    "in rounds + repair": ("rounds", True),
     "searched + repair": ("search", True),
 }
 TRAINED = {  # column: (choice, repaired, by what the updates are divided)

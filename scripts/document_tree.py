@@ -14,6 +14,7 @@ FOLDERS = {
     "pruning": "what to remove, and removing it",
     "recovery": "healing",
     "evaluation": "what pruning costs, on held-out questions",
+    "terminal": "the command line's verbs",
     "ui": "the app's page, one file a tab",
     "scripts": "one-off builders: the bundled models, their sprites and examples, locks, and pages like this tree",
     "benchmarks": "speed, memory and scores, with their results",

@@ -7,30 +7,8 @@ import typer
 
 from terminal.console import check_free, columns, progress, show, verb, write_plan
 from terminal.options import (
-    OF_BALANCED,
-    Contiguous,
-    Data,
-    DepthShare,
-    Drop,
-    Force,
-    Images,
-    Json,
-    Method,
-    Metric,
-    Model,
-    OutFile,
-    Pin,
-    Protect,
-    ProtectFirst,
-    ProtectLast,
-    Ranking,
-    RoundTo,
-    Seed,
-    Share,
-    Style,
-    Target,
-    Taylor,
-    Unit,
+    OF_BALANCED, Contiguous, Data, DepthShare, Drop, Force, Images, Json, Method, Metric, Model, OutFile, Pin, Protect,
+    ProtectFirst, ProtectLast, Ranking, RoundTo, Seed, Share, Style, Target, Taylor, Unit,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ ABOVE = {
     "pruning": {"lvlm", "samples"},
     "recovery": {"lvlm", "samples", "pruning"},
     "evaluation": {"lvlm", "samples", "pruning", "recovery"},
+    "terminal": {"lvlm", "samples", "pruning", "recovery", "evaluation"},
     "ui": {"lvlm", "samples", "pruning", "recovery", "evaluation"},
 }
 OURS = {*ABOVE, "app", "cli", "scripts", "benchmarks", "tests"}

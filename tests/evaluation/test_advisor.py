@@ -93,7 +93,7 @@ def test_better_choices_are_proposed_where_they_were_measured(training, nothing)
 
 
 def test_what_is_known_is_of_the_plans_own_choice(nothing):
-    """A competing or searched plan is never told the published way's numbers, nor a balanced one anybody's."""
+    """A competing or searched plan is never told the published way's numbers, nor one made otherwise anybody's."""
     scores = replace(tiny.scores(tiny.model()), model="pocket-llava")
     plan = make_plan(scores, ratio=0.3, ranking="global")
     kept, evidence = known(plan, "none", Store(SHIPPED))
@@ -101,7 +101,8 @@ def test_what_is_known_is_of_the_plans_own_choice(nothing):
     assert known(plan, "none", Store(SHIPPED), repair=True)[0] > kept and known(plan, "none", nothing) is None
     searched = replace(plan, method="both", settings=plan.settings | {"ranking": "search"})
     assert known(searched, "none", Store(SHIPPED), repair=True)[0] > 90 and known(searched, "few", nothing) is None
-    assert known(replace(plan, settings=plan.settings | {"importance": "balanced"}), "none", Store(SHIPPED)) is None
+    for other in ({"importance": "balanced"}, {"importance": "magnitude"}, {"rounds": 3, "repaired_between": False}):
+        assert known(replace(plan, settings=plan.settings | other), "none", Store(SHIPPED)) is None
 
 
 def test_an_estimate_lies_between_its_points_and_ends_with_them():

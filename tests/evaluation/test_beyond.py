@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from evaluation.beyond import healed, reached, won_back
-from evaluation.choices import CHOICES, Ground
+from evaluation.choices import CHOICES, Ground, choice_of
 from evaluation.experiments import EXPERIMENTS, Grid
 from evaluation.suites import NINE
-from pruning import calibrate
+from pruning import CalibrationSettings, Plan, Repair, calibrate, make_plan, plan_in_rounds
 from scripts.results import beyond_table, repaired_table
 from tests import tiny
 
@@ -36,6 +36,14 @@ def test_a_searched_plan_stands_beside_both_methods():
     found = won_back({"a": table}).set_index("method")
     assert list(found["best"]) == 2 * ["searched + repair"]
     assert found.loc["layerwise", "won"] == pytest.approx(0.6) and found.loc["layerwise", "reached"]
+
+
+def test_rounds_of_layers_stand_beside_layers():
+    """Each method's rounds are held against its own published way."""
+    table = ways(widthwise_published=80, widthwise_rounds=95, layerwise_published=90, layerwise_rounds_repair=93)
+    found = won_back({"a": table}).set_index("method")
+    assert list(found["best"]) == ["in rounds", "in rounds + repair"]
+    assert found.loc["widthwise", "won"] == pytest.approx(0.75) and found.loc["layerwise", "won"] == pytest.approx(0.3)
 
 
 def test_nothing_lost_is_not_judged():
@@ -77,9 +85,24 @@ def test_every_choice_removes_what_was_asked():
     """Each of the choices, within each of its methods, comes to the ratio as the published one does."""
     model, samples = tiny.model("llama-gqa"), tiny.samples()
     ground = Ground(model, calibrate(model, samples), samples)
-    for choice in CHOICES.values():
+    for name, choice in CHOICES.items():
         for method in choice.methods:
-            assert choice.make(ground, method, 0.2).achieved == pytest.approx(0.2, abs=0.05)
+            plan = choice.make(ground, method, 0.2)
+            assert plan.achieved == pytest.approx(0.2, abs=0.05)
+            assert choice_of(Plan.from_json(plan.to_json())) == name
+
+
+def test_a_plan_tells_by_which_choice_it_was_made():
+    """Whole layers go as published whatever ranks units; what is none of the choices is none."""
+    model, samples = tiny.model("llama-gqa"), tiny.samples()
+    scores = calibrate(model, samples, CalibrationSettings(balanced=True))
+    for wishes in ({}, {"ranking": "global"}, {"importance": "balanced"}):
+        assert choice_of(make_plan(scores, "layerwise", 0.3, **wishes)) == "published"
+    assert choice_of(make_plan(scores, ratio=0.3)) == "published"
+    for wishes in ({"importance": "magnitude"}, {"importance": "balanced", "ranking": "global"}):
+        assert choice_of(make_plan(scores, ratio=0.2, **wishes)) is None
+    for rounds, wishes in ((4, {}), (2, {"ranking": "global"}), (4, {"ranking": "global", "repair": Repair()})):
+        assert choice_of(plan_in_rounds(model, samples, 0.2, rounds, **wishes)) is None
 
 
 def test_every_way_of_the_table_is_measured():
@@ -88,7 +111,8 @@ def test_every_way_of_the_table_is_measured():
     found = {(x.variant.method, x.variant.choice, x.variant.repair > 0) for x in cells[1:]}
     assert found == {
         *((m, "published", r) for m in ("widthwise", "layerwise") for r in (False, True)),
-        ("widthwise", "global", False), ("widthwise", "global", True), ("both", "search", True),
+        *(("widthwise", x, r) for x in ("global", "balanced") for r in (False, True)),
+        *((m, "rounds", r) for m in ("widthwise", "layerwise") for r in (False, True)), ("both", "search", True),
     }  # fmt: skip
 
 
