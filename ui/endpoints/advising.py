@@ -36,8 +36,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plan: what goes, what stays by layer, and cost as [before, after]
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         if await asyncio.to_thread(teaching.apply, desk) is None:
             raise LVLMError("No way to this goal removes anything: please call advise with another goal.")
         return told.plan(desk.plan)

@@ -27,10 +27,12 @@ async def at(desks: Desks, workspace: str) -> Desk:
     return desk
 
 
-def ready(desk: Desk) -> None:
-    """Raises LVLMError before there is a model that can be planned for."""
+async def ready(desks: Desks, workspace: str) -> Desk:
+    """The same, once there is a model that can be planned for. Raises LVLMError before."""
+    desk = await at(desks, workspace)
     if desk.model is None or desk.scores is None:
         raise LVLMError("No model is loaded in this workspace: please call open_workspace.")
+    return desk
 
 
 async def over(job: Job) -> None:

@@ -34,8 +34,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             workspace: what lies there
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         desk.healing.use(data, asked)
         if choice:
             desk.healing.choose(choice)
@@ -73,8 +72,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             runs: what is healed and how, and at which step of how many it stands
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         return [told.run(x) for x in (desk.healing.goes_on,) if x is not None]
 
     async def resume_unfinished(workspace: str, wait: bool = True) -> dict:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ui import hunting, measuring, results
-from ui.endpoints.common import at, ended, ready
+from ui.endpoints.common import ended, ready
 from ui.workspace import Desks
 
 
@@ -19,8 +19,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             scores: average and by task, 0 to 1, of every model
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         desk.measuring.wish.set(suite, per_task)
         if measuring.unheard(desk):
             await ended(measuring.score(desk))
@@ -41,8 +40,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             answers: question, truth, and of every model its answer, whether that is right, and the truth's probability
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         await asyncio.to_thread(measuring.look_at, desk, source, other or None, task, which)
         return await asyncio.to_thread(results.answers, desk, most)
 
@@ -68,8 +66,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             caught: the models, how many failures there are, and the worst of them
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         desk.keeping.hunting.set(over, steps, suite, per_task)
         if (await asyncio.to_thread(hunting.caught, desk)).missing:
             await ended(hunting.start(desk))

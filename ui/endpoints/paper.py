@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from evaluation.suites import PER_TASK
 from ui import measuring, results
-from ui.endpoints.common import at, ended, ready
+from ui.endpoints.common import ended, ready
 from ui.workspace import Desks
 
 
@@ -18,8 +18,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             experiments: name, title, where the paper has it, and whether all of it is measured on the model at hand
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         return await asyncio.to_thread(results.experiments, desk)
 
     async def experiment_results(
@@ -36,8 +35,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             experiment: how much is measured, the rows of its table, its finding, and the paper's claims judged by it
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         measuring.choose(desk, experiment, suite, per_task, seeds)
         return await asyncio.to_thread(results.experiment, desk)
 
@@ -55,8 +53,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             experiment: as experiment_results gives it
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         measuring.choose(desk, experiment, suite, per_task, seeds)
         if (await asyncio.to_thread(measuring.found, desk)).missing:
             await ended(measuring.run_experiment(desk))

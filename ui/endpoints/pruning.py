@@ -50,8 +50,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plan: what goes, what stays by layer, and cost as [before, after]
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         pinned, forced = ([Unit.parse(x) for x in units] for units in (pin, force))
         desk.picking.budget = None
         picking.wishes(desk, pinned, forced)
@@ -67,8 +66,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plan: the plan at hand
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         if desk.picking.under(desk.plan) is not None:
             picking.keep(desk)  # drops it
         if keep:
@@ -83,8 +81,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plans: both with what they cost, the share of what either removes on which they agree, and its parameters
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         kept = desk.picking.under(desk.plan)
         if kept is None:
             raise LVLMError("No plan of this model is kept: please call keep_plan, then plan otherwise and compare.")
@@ -98,8 +95,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plan: what goes, and how far answers move (divergence, nats a token): [the same share of each layer, now]
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         await ended(picking.search(desk))
         return _planned(desk)
 
@@ -111,8 +107,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plan: what goes, what stays by layer, and cost as [before, after]
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         await ended(picking.in_rounds(desk))
         return _planned(desk)
 
@@ -126,8 +121,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             plan: what goes, what stays by layer, and cost as [before, after]
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         await ended(picking.limit(desk, unit, most))
         return _planned(desk)
 
@@ -141,8 +135,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             exchange: both answers
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         if unit:
             [found] = check(desk.scores.anatomy, [Unit.parse(unit)])
             picking.select(desk, found)

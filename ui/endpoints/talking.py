@@ -58,8 +58,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             exchange: every model's answer so far; in the end with its speed
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         how = How.wished(max_new_tokens, temperature, seed)
         if variants:
             desk.variants.show(variants)
@@ -79,8 +78,7 @@ def endpoints(desks: Desks) -> list[Callable]:
         Returns:
             exchange: every model's answer so far; in the end with its speed
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         before = desk.talk[-1].how if desk.talk else How()
         wanted = before.seed + 1 if seed < 0 else seed
         how = How.wished(before.max_new_tokens, before.temperature, wanted)

@@ -26,8 +26,7 @@ def endpoints(desks: Desks, whose: Callable[[Desk], str | None]) -> list[Callabl
         Returns:
             pair: question, answers as left and right, how many were skipped as both said the same, and picture: a file
         """
-        desk = await at(desks, workspace)
-        ready(desk)
+        desk = await ready(desks, workspace)
         meeting = [desk.variants.find(x).id for x in variants] or [x.id for x in desk.variants]
         blind.choose(desk, source, question, meeting)
         await ended(blind.start(desk))
