@@ -24,6 +24,7 @@ SETTINGS = {  # those that somebody reads; there may be others
     "pinned": list[str], "forced": list[str], "contiguous": bool, "round_to": int, "depth_share": float | None,
     "share_per_layer": float, "sample_ids": list[str], "seed": int, "calibration": dict, "scores": dict,
     "loss": float, "published_loss": float | None, "search_ids": list[str], "rounds": int,
+    "repaired_between": bool,
 }  # fmt: skip
 
 

@@ -241,5 +241,7 @@ def test_a_searched_plan_that_is_none_is_refused(desk):
             Plan.from_json(text[:start] + bad + text[end:])
     assert np.isfinite(desk.plan.settings["loss"])
     wait(picking.in_rounds(desk))
-    with pytest.raises(BadPlan, match="not a plan"):
-        Plan.from_json(desk.plan.to_json().replace('"rounds": 4', '"rounds": "4"'))
+    for right, wrong in (('"rounds": 4', '"rounds": "4"'), ('"repaired_between": false', '"repaired_between": 0.5')):
+        assert right in desk.plan.to_json()
+        with pytest.raises(BadPlan, match="not a plan"):
+            Plan.from_json(desk.plan.to_json().replace(right, wrong))
