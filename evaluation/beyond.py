@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from evaluation.choices import PUBLISHED
+from evaluation.choices import CHOICES, PUBLISHED
 from evaluation.tables import single
 
 BUNDLED = ("pocket-llava", "pocket-bunny", "pocket-internvl")
@@ -26,10 +26,13 @@ WAYS = {  # column: (choice, repaired)
     "balanced + repair": ("balanced", True),
     "all compete": ("global", False),
     "all compete + repair": ("global", True),
+    "layers compete, too": ("whole", False),
+    "layers compete, too + repair": ("whole", True),
     "in rounds": ("rounds", False),
     "in rounds + repair": ("rounds", True),
     "searched + repair": ("search", True),
 }
+OF_BOTH = [name for name, x in CHOICES.items() if x.methods == ("both",)]
 TRAINED = {  # column: (choice, repaired, by what the updates are divided)
     "published": (PUBLISHED, False, 1),
     "+ repair": (PUBLISHED, True, 1),
@@ -48,8 +51,7 @@ def _kept(table: pd.DataFrame, **where) -> float:
 def won_back(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """model → the table of `beyond` → a row for each model, method and ratio whose published way was measured.
 
-    Columns: every way's AVG-%, mean of the seeds (a searched plan thins layers and removes some whole: it stands
-    beside both methods); won: the share of the published way's loss that the best way wins back, NaN where nothing was
+    Columns: every way's AVG-%, mean of the seeds (what thins layers and removes some whole stands beside both methods); won: the share of the published way's loss that the best way wins back, NaN where nothing was
     lost; best: that way; bar: what it is to win back, NaN where no bar is set; reached: None where there is none to
     reach, or nothing was lost.
     """
@@ -66,7 +68,7 @@ def won_back(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _judged(table: pd.DataFrame, method: str, ratio: float) -> dict:
     kept = {
-        way: _kept(table, chosen=choice, repair=repair, ratio=ratio, method="both" if choice == "search" else method)
+        way: _kept(table, chosen=choice, repair=repair, ratio=ratio, method="both" if choice in OF_BOTH else method)
         for way, (choice, repair) in WAYS.items()
     }
     others = {way: x for way, x in kept.items() if way != "published" and x == x}

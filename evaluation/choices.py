@@ -66,6 +66,7 @@ def _searched(ground: Ground, method: str, ratio: float) -> Plan:
 PUBLISHED = "published"  # the paper's own: make_plan, and no more
 CHOICES = {
     "global": Choice("heads and neurons of all layers compete", _together, ("widthwise",)),
+    "whole": Choice("whole layers compete, too", _together, ("both",)),
     "balanced": Choice("image and text tokens count alike", _balanced, ("widthwise",)),
     "rounds": Choice("in rounds, heads and neurons of all layers compete", _in_rounds, ("widthwise", "layerwise")),
     "search": Choice("shares per layer searched for", _searched, ("both",)),
@@ -78,6 +79,8 @@ def choice_of(plan: Plan) -> str | None:
     depth = plan.method == "layerwise"  # whole layers go by block influence, whatever is said of their units
     ranking = PUBLISHED if depth else {"layer": PUBLISHED}.get(x := about.get("ranking", "layer"), x)
     importance = "taylor" if depth else about.get("importance", "taylor")
+    if plan.method == "both" and ranking == "global":
+        ranking = "whole" if about.get("depth_share") is None else None
     if "rounds" in about:
         asked = (about["rounds"], about.get("repaired_between"), importance) == (ROUNDS, False, "taylor")
         return "rounds" if asked and ranking == (PUBLISHED if depth else "global") else None

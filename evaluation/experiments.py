@@ -26,7 +26,7 @@ HEALED_POOL, FEW = 16000, 0.05  # at two cores' pace ten minutes see about so ma
 BARS = {0.15: 0.99, 0.30: 0.98, 0.45: 0.95, 0.60: 0.90}  # of the dense average, which `healing` is to reach
 CHOICE_SAMPLES, REPAIR_SAMPLES = 16, 64  # that other choices are made by, and repairs are fitted to
 BEYOND_PER_TASK = 60  # questions: many models are asked
-BEYOND_PLAIN = (PUBLISHED, "global", "balanced", "rounds")  # choices that are also asked without repair
+BEYOND_PLAIN = (PUBLISHED, "global", "whole", "balanced", "rounds")  # choices that are also asked without repair
 FEW_BAR = 0.95  # of it with 5% of the samples, up to 45%
 
 

@@ -71,6 +71,8 @@ def explain(plan) -> str:
         why = "they change their input least (lowest block influence)" if chosen else "you said so"
         if plan.settings.get("ranking") == "search":
             why = "without them the answers move least"
+        elif plan.method == "both" and plan.settings.get("depth_share", 0.5) is None and chosen:
+            why = WHY[plan.settings.get("importance", "taylor")]
         others = ", but for what is forced out" if forced and chosen else ""
         sentences.append(
             f"{n} of {len(plan.dense_shape)} layers {verb} ({block}{ranges(plan.removed_layers)}, "

@@ -156,12 +156,14 @@ def make_plan(
     forced: Collection[Unit] = (),
     contiguous: bool = False,
     round_to: int = 1,
-    depth_share: float = 0.5,
+    depth_share: float | None = None,
 ) -> Plan:
     """What to remove so that as nearly as possible `ratio` of the language backbone goes.
 
     method: "layerwise" (whole layers, lowest block influence first), "widthwise" (heads and neurons, least important
-        first), or "both" (layers for `depth_share` of the target, heads and neurons for the rest).
+        first), or "both": layers for `depth_share` of the target, heads and neurons for the rest. depth_share None is
+        half; or, where all units compete (and layers need not be neighbours), as it comes out: a layer goes where
+        all that is in it does.
     metric: what the ratio is a share of: "parameters", "bytes", "flops" (prefill) or "memory" (weights + cache).
     budget: instead of a ratio, the whole model's absolute size after pruning in that metric.
     importance: one that the scores hold: "taylor", "taylor-sum", "activation", "magnitude" or "random".
@@ -181,7 +183,7 @@ def make_plan(
         raise BadPlan(f"These scores hold no {importance!r} importance: choose one of {', '.join(scores.importance)}.")
     if ranking not in ("layer", "global"):
         raise BadPlan(f"There is no ranking {ranking!r}: choose layer or global.")
-    if round_to < 1 or not 0 <= depth_share <= 1:
+    if round_to < 1 or not 0 <= (depth_share or 0) <= 1:
         raise BadPlan("round_to must be at least 1 and depth_share between 0 and 1.")
     n = len(scores.anatomy.layers)
     if protect_first < 0 or protect_last < 0 or any(not 0 <= i < n for i in protect):
@@ -195,14 +197,17 @@ def make_plan(
     prices = Budget.of(scores.anatomy, scores.workload, metric)
     target = _target(prices, ratio, budget)
     choice = start(scores.anatomy, guarded, pinned, forced)
-    depth = {"layerwise": 1.0, "widthwise": 0.0, "both": depth_share}[method]
+    together = method == "both" and ranking == "global" and depth_share is None and not contiguous
+    if method == "both" and not together and depth_share is None:
+        depth_share = 0.5
+    depth = {"layerwise": 1.0, "widthwise": 0.0, "both": 0.0 if together else depth_share}[method]
     if depth:
         rest = target * depth - choice.removed(prices)
         choice = layerwise(choice, prices, scores.block_influence, free, rest, contiguous, below=method == "both")
     if depth < 1:
         rest = target - choice.removed(prices)
-        solve = widthwise_global if ranking == "global" else widthwise_local
-        choice = solve(choice, prices, scores.importance[importance], free, free, rest, round_to)
+        given = choice, prices, scores.importance[importance], free, free, rest, round_to
+        choice = widthwise_global(*given, together) if ranking == "global" else widthwise_local(*given)
     reached = choice.removed(prices)
     if reached < target - choice.unit_size(prices, method, free, round_to) and target > 0:
         share = reached / prices.backbone

@@ -216,14 +216,17 @@ def _cut_neurons(share: float, neurons: np.ndarray, round_to: int) -> np.ndarray
     return np.where(cut > 0, neurons - kept, 0)
 
 
-def widthwise_global(choice, prices, importance, heads_free, neurons_free, target, round_to=1) -> Choice:
+def widthwise_global(choice, prices, importance, heads_free, neurons_free, target, round_to=1, whole=False) -> Choice:
     """All heads and neurons of all layers compete: the least important per price goes first.
 
-    Neurons compete in blocks of round_to. Each layer's best head (or its pinned ones) and best block always stay.
+    Neurons compete in blocks of round_to. Each layer's best head (or its pinned ones) and best block always stay; or,
+    whole: they compete too, after all else in their layer, and the layer goes with them. One layer stays at least.
     """
     layers = choice.anatomy.layers
     density, price, owner, amount = [], [], [], []
+    rests: dict[int, tuple[float, float]] = {}  # layer → density and price of what goes last of it
     for i in choice.layers:
+        lost, paid, most = 0.0, 0.0, -np.inf
         for kind, free in (("heads", heads_free[i]), ("neurons", neurons_free[i])):
             if not free:
                 continue
@@ -244,12 +247,24 @@ def widthwise_global(choice, prices, importance, heads_free, neurons_free, targe
             density.append(values / (np.maximum(sizes, 1) * cost) if len(sizes) else values)
             price.append(sizes * cost)
             amount.append(sizes)
-            owner.append(np.full(len(values), i * 2 + (kind == "neurons")))
-    removed = np.zeros(2 * len(layers), dtype=int)
+            owner.append(np.full(len(values), 3 * i + (kind == "neurons")))
+            lost, paid = lost + values.sum(), paid + price[-1].sum()
+            most = max(most, density[-1].max(initial=-np.inf))
+        if whole and heads_free[i] and neurons_free[i] and not choice.pinned[i]:
+            left = importance.heads[i][choice.heads[i]].sum() + importance.neurons[i].sum() - lost
+            rest = prices.layer[i] - prices.group[i] * choice.heads_gone[i] - paid
+            rests[i] = max(left / rest, most), rest
+    if len(rests) == len(choice.layers):  # something must stay
+        rests.pop(max(rests, key=rests.get), None)
+    for i, (dense, rest) in rests.items():  # behind the others: of equals, the first go first
+        for found, value in ((density, dense), (price, rest), (amount, 1), (owner, 3 * i + 2)):
+            found.append(np.array([value]))
+    removed = np.zeros(3 * len(layers), dtype=int)
     if target > 0 and density:
         density, price, amount, owner = (np.concatenate(x) for x in (density, price, amount, owner))
         order = np.argsort(density, kind="stable")
         sums = np.concatenate([[0.0], np.cumsum(price[order])])
         n = int(np.abs(sums - target).argmin())
         removed = np.bincount(owner[order[:n]], weights=amount[order[:n]], minlength=len(removed)).astype(int)
-    return choice.without(importance, removed[0::2] + choice.heads_gone, removed[1::2])
+    heads, neurons, gone = removed.reshape(-1, 3).T
+    return choice.without(importance, heads + choice.heads_gone, neurons).without_layers(np.flatnonzero(gone))

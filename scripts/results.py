@@ -51,10 +51,12 @@ paired by question. Ratios are of the language backbone's parameters. Healing in
     python -m scripts.results    # writes this page; the others compute what is missing, in hours from nothing
 """
 BEYOND = """The paper's way of choosing (Taylor importance, the same share of every layer; or whole layers) beside better choices, and with repair: what stays is refitted on
-64 samples, in seconds and without training. AVG-%, mean of the seeds, {questions} held-out questions a task. "Balanced": as published, but image and text tokens
-count alike. "All compete": the heads and neurons of all layers are ranked together. "In rounds": a quarter at a time, what is left is scored anew before more goes (widthwise,
-all compete). "Searched" tries how much of each layer can go, and may remove whole layers: it stands beside both methods. "Won back" is the best way's share of what the
-published way loses, best by these same questions.
+64 samples, in seconds and without training. AVG-%, mean of the seeds, {questions} held-out questions a task.
+
+"Balanced": as published, but image and text tokens count alike. "All compete": the heads and neurons of all layers are ranked together; "layers compete, too": a layer of
+which all goes is removed whole. "In rounds": a quarter at a time, what is left is scored anew before more goes (widthwise, all compete). "Searched" tries how much of each
+layer can go, and may remove whole layers. What removes layers and thins others stands beside both methods. "Won back" is the best way's share of what the published way
+loses, best by these same questions.
 
     python cli.py experiment beyond --seeds 3 --model pocket-llava --store assets/results    # and the other two models
 

@@ -103,7 +103,7 @@ def plan(
     drop: Drop = None,
     contiguous: Contiguous = False,
     round_to: RoundTo = 1,
-    depth_share: DepthShare = 0.5,
+    depth_share: DepthShare = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -183,7 +183,7 @@ def rounds(
     drop: Drop = None,
     contiguous: Contiguous = False,
     round_to: RoundTo = 1,
-    depth_share: DepthShare = 0.5,
+    depth_share: DepthShare = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

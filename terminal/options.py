@@ -38,4 +38,7 @@ Pin = Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Keep layer 
 Drop = Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Force it out, whatever the scores.")]
 Contiguous = Annotated[bool, typer.Option("--contiguous", help="Layers go as one block.")]
 RoundTo = Annotated[int, typer.Option(min=1, help="Keep neurons in multiples of this.")]
-DepthShare = Annotated[float, typer.Option(min=0, max=1, help="Of `both`: the layers' part.")]
+DepthShare = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Of `both`: the layers' part; else half, or as it comes out where all compete."),
+]

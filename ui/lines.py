@@ -26,6 +26,7 @@ WAY_LOOKS = {  # (method, choice) of `beyond` → its name, and colour, dash and
     ("widthwise", PUBLISHED): ("widthwise as published", METHOD_LOOKS["widthwise"]),
     ("layerwise", PUBLISHED): ("layerwise as published", METHOD_LOOKS["layerwise"]),
     ("widthwise", "global"): ("all heads and neurons compete", ("#8b5cf6", "dot", "square")),
+    ("both", "whole"): ("whole layers compete, too", ("#be185d", "dot", "pentagon")),
     ("widthwise", "balanced"): ("image and text tokens alike", ("#c026d3", "dash", "cross")),
     ("widthwise", "rounds"): ("all compete, in rounds", ("#16a34a", "longdash", "triangle-up")),
     ("layerwise", "rounds"): ("layerwise in rounds", ("#b7791f", "longdashdot", "triangle-down")),

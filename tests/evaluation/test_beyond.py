@@ -99,6 +99,7 @@ def test_a_plan_tells_by_which_choice_it_was_made():
     for wishes in ({}, {"ranking": "global"}, {"importance": "balanced"}):
         assert choice_of(make_plan(scores, "layerwise", 0.3, **wishes)) == "published"
     assert choice_of(make_plan(scores, ratio=0.3)) == "published"
+    assert choice_of(make_plan(scores, "both", 0.3, ranking="global", depth_share=0.5)) is None
     for wishes in ({"importance": "magnitude"}, {"importance": "balanced", "ranking": "global"}):
         assert choice_of(make_plan(scores, ratio=0.2, **wishes)) is None
     for rounds, wishes in ((4, {}), (2, {"ranking": "global"}), (4, {"ranking": "global", "repair": Repair()})):
@@ -112,6 +113,7 @@ def test_every_way_of_the_table_is_measured():
     assert found == {
         *((m, "published", r) for m in ("widthwise", "layerwise") for r in (False, True)),
         *(("widthwise", x, r) for x in ("global", "balanced") for r in (False, True)),
+        *(("both", "whole", r) for r in (False, True)),
         *((m, "rounds", r) for m in ("widthwise", "layerwise") for r in (False, True)), ("both", "search", True),
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from tests import tiny
 @pytest.fixture(scope="module")
 def pruned():
     model = tiny.model("llama", layers=6)
-    return prune(model, make_plan(tiny.scores(model), "both", 0.5, ranking="global"))
+    return prune(model, make_plan(tiny.scores(model), "both", 0.5, ranking="global", depth_share=0.5))
 
 
 def files(folder) -> dict[str, bytes]:

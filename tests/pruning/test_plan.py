@@ -10,7 +10,7 @@ import torch
 from lvlm import BadPlan
 from lvlm.anatomy import anatomy_of
 from lvlm.catalogue import CONFIGS, network_on_meta
-from pruning import Importance, Plan, Scores, Workload, make_plan, published_plan
+from pruning import Importance, Plan, Scores, Unit, Workload, make_plan, published_plan
 from pruning.cost import flop_counter
 from pruning.explain import size
 from tests import tiny
@@ -114,6 +114,39 @@ def test_global_ranking_lets_layers_compete(llava):
             gone.append(np.delete(density, stay))
             kept.append(density[stay])
     assert np.nanmax(np.concatenate(gone)) <= np.nanmin(np.concatenate(kept))
+
+
+def test_a_layer_goes_whole_where_all_in_it_competes_and_loses(scores):
+    """Of a layer that matters nowhere all goes, norms too, before others give more than neurons; what stays elsewhere
+    is worth more per parameter than anything that went."""
+    dull = 3
+    found = scores.importance["taylor"]
+    parts = [tuple(x * (1e-9 if i == dull else 1) for i, x in enumerate(part)) for part in (found.heads, found.neurons)]
+    known = replace(scores, importance={"taylor": Importance(*parts)})
+    share = known.anatomy.layers[dull].parameters / known.anatomy.parts.decoder
+    plan = make_plan(known, "both", share, ranking="global")
+    assert plan.removed_layers == (dull,) and plan.achieved == pytest.approx(share)
+    assert all((len(plan.heads[i]), len(plan.neurons[i])) == plan.dense_shape[i] for i in plan.layers)
+    thin = make_plan(known, "widthwise", share, ranking="global")
+    assert dull in thin.layers and len(thin.heads[dull]) == len(thin.neurons[dull]) == 1
+
+
+def test_layers_compete_only_where_they_may(scores):
+    """One layer always stays; a pinned head, a protected layer, a share of one's own or neighbours keep it so."""
+    most = make_plan(scores, "both", 0.5, ranking="global").removed_layers
+    whole = scores.anatomy.parts.decoder
+    every = sum(x.parameters for x in scores.anatomy.layers) / whole
+    last = make_plan(scores, "both", every - 1e-6, ranking="global")
+    assert len(last.layers) == 1 and set(most) <= set(last.removed_layers)
+    first = last.removed_layers[0]
+    for wish in ({"pinned": [Unit(first, 0)]}, {"protect": [first]}):
+        assert first in make_plan(scores, "both", 0.5, ranking="global", **wish).layers
+    forced = make_plan(scores, "both", 0.5, ranking="global", forced=[Unit(first, 0)])
+    assert forced.achieved == pytest.approx(0.5, abs=0.05)
+    halved = make_plan(scores, "both", 0.4, ranking="global", depth_share=0.5)
+    assert halved.removed_layers and halved.settings["depth_share"] == 0.5
+    block = make_plan(scores, "both", 0.5, ranking="global", contiguous=True)
+    assert block.settings["depth_share"] == 0.5 and np.ptp(block.removed_layers) == len(block.removed_layers) - 1
 
 
 @pytest.mark.parametrize("method", ["layerwise", "widthwise", "both"])
