@@ -12,7 +12,7 @@ from terminal.options import Data, Force, Images, Json, Model, OutFolder, Seed
 @verb
 def prune(
     model: Model,
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan` or `search` wrote for this model.")],
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Plan that `plan`, `search` or `rounds` wrote for it.")],
     out: OutFolder,
     repair: Annotated[int, typer.Option(min=0, help="Refit what stays on so many samples; 0: not at all.")] = 0,
     data: Data = "scenes",
