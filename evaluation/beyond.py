@@ -51,7 +51,8 @@ def _kept(table: pd.DataFrame, **where) -> float:
 def won_back(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """model → the table of `beyond` → a row for each model, method and ratio whose published way was measured.
 
-    Columns: every way's AVG-%, mean of the seeds (what thins layers and removes some whole stands beside both methods); won: the share of the published way's loss that the best way wins back, NaN where nothing was
+    Columns: every way's AVG-%, mean of the seeds (what thins layers and removes some whole stands beside both
+    methods); won: the share of the published way's loss that the best way wins back, NaN where nothing was
     lost; best: that way; bar: what it is to win back, NaN where no bar is set; reached: None where there is none to
     reach, or nothing was lost.
     """
