@@ -6,6 +6,7 @@ indices that stay; none where the whole layer goes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,20 @@ Rows = Sequence[np.ndarray]
 Kept = Sequence[Sequence[int]]
 LEAST = 1e-4  # of a layer's mean: a histogram counts what is less there
 BINS = 30
+
+
+class _Same:
+    """Rows by identity: what follows from them alone is found once, however often a slider moves."""
+
+    def __init__(self, rows: Rows):
+        self.rows = tuple(rows)  # held, so that no other array can come to have their ids
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.rows)))
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, _Same) and len(self.rows) == len(other.rows)
+        return same and all(a is b for a, b in zip(self.rows, other.rows))
 
 
 def share(values: np.ndarray, chosen: Sequence[int]) -> float:
@@ -114,15 +129,22 @@ def groups(rows: Rows, kept: Kept, count: int) -> Groups:
     """Each layer's units, those that go before those that stay, either from least to most important, in `count` groups;
     no layer has fewer units."""
     found = Groups(np.empty((len(rows), count)), np.empty((len(rows), count)))
+    orders = _orders(_Same(rows))
     for i, row in enumerate(rows):
         goes = np.ones(len(row), dtype=bool)
         goes[np.asarray(kept[i], dtype=int)] = False
-        order = np.argsort(row)
+        order = orders[i]
         order = np.concatenate([order[goes[order]], order[~goes[order]]])
         edges = np.linspace(0, len(row), count + 1).round().astype(int)
         for out, values in ((found.importance, row), (found.goes, goes)):
             out[i] = np.add.reduceat(values[order], edges[:-1], dtype=float) / np.diff(edges)
     return found
+
+
+@lru_cache(maxsize=4)
+def _orders(same: _Same) -> list[np.ndarray]:
+    """Of each row, from least to most important."""
+    return [np.argsort(row) for row in same.rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +158,32 @@ class Histogram:
 
 def histogram(rows: Rows, kept: Kept) -> Histogram:
     """Of all units of these layers; what has less than LEAST of its layer's mean counts as that."""
-    gone, relatives = going(rows, kept), relative(laid(rows), 0.0)
-    there = np.isfinite(relatives)
-    values, gone = np.log10(np.maximum(relatives[there], LEAST)), gone[there]
-    edges = np.linspace(values.min(), max(values.max(), values.min() + 0.1), BINS + 1)
-    return Histogram(edges, *(np.histogram(values[gone == goes], edges)[0] for goes in (False, True)))
+    found = _spread(_Same(rows))
+    gone = going(rows, kept)[found.there]
+    return Histogram(found.edges, *(np.bincount(found.bins[gone == x], minlength=BINS) for x in (False, True)))
 
 
 def below(rows: Rows, part: float) -> float:
     """The share of units, 0…1, that have less than this part of their layer's mean importance."""
-    found = relative(laid(rows), 0.0)
-    return float(np.mean(found[np.isfinite(found)] < part))
+    return float(np.mean(_spread(_Same(rows)).relative < part))
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """Of N units: relative (N,), importance over the layer's mean; bins (N,): where in a histogram of these edges.
+    there: (L, widest) bool, where they stand among the rows."""
+
+    there: np.ndarray
+    relative: np.ndarray
+    edges: np.ndarray
+    bins: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def _spread(same: _Same) -> _Spread:
+    relatives = relative(laid(same.rows), 0.0)
+    there = np.isfinite(relatives)
+    values = np.log10(np.maximum(relatives[there], LEAST))
+    edges = np.linspace(values.min(), max(values.max(), values.min() + 0.1), BINS + 1)
+    bins = np.minimum(np.searchsorted(edges, values, side="right") - 1, BINS - 1)  # the last one has both its ends
+    return _Spread(there, relatives[there], edges, bins)

@@ -64,4 +64,21 @@ def test_a_histogram_counts_every_unit_once(rows):
     kept = [np.arange(0, len(row), 2) for row in rows]
     found = shares.histogram(rows, kept)
     assert (found.stays.sum(), found.goes.sum()) == (sum(map(len, kept)), 76 - sum(map(len, kept)))
+    for bars, stay in ((found.stays, True), (found.goes, False)):
+        chosen = [row[np.isin(np.arange(len(row)), some) == stay] / (row.mean() or 1) for row, some in zip(rows, kept)]
+        values = np.log10(np.maximum(np.concatenate(chosen), shares.LEAST))
+        assert (bars == np.histogram(values, found.edges)[0]).all()
     assert found.edges[0] == np.log10(shares.LEAST) and shares.below([np.array([1, 1, 1, 9.0])], 0.5) == 0.75
+
+
+def test_what_is_known_of_rows_is_not_told_of_others(rows):
+    """Sorted and binned once for the same arrays; others, and others of the same numbers, are looked at anew."""
+    kept = [np.arange(0, len(row), 2) for row in rows]
+    first = shares.groups(rows, kept, 2).importance
+    assert (shares.groups(list(rows), kept, 2).importance == first).all()
+    turned = [row[::-1].copy() for row in rows]
+    wanted = shares.groups([row.copy() for row in turned], kept, 2).importance
+    assert (shares.groups(turned, kept, 2).importance == wanted).all() and (wanted != first).any()
+    double = [np.concatenate([row, row]) for row in rows]
+    both = shares.histogram(double, [np.arange(0)] * len(rows))
+    assert both.goes.sum() == 2 * sum(map(len, rows)) and not both.stays.any()
