@@ -2,7 +2,6 @@
 Draws what they say.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import gradio as gr
@@ -11,7 +10,6 @@ from lvlm.errors import LVLMError
 from ui import words
 from ui.language import text
 from ui.part import Part, whole
-from ui.teaching import Teaching
 from ui.texts import ASSETS, STEPS, step, tour
 from ui.tour import inside, outside
 from ui.tour.repair import repair
@@ -38,8 +36,8 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         )
     stops: list[Stop] = []
     begun = gr.State(False)  # whether this page has shown a step
-    # What steps are computed for, model and language. No State: those tell of changes in queued events alone.
-    about = gr.Textbox(visible="hidden", show_label=False, elem_id="tour-about")
+    # What each stop was last drawn for. No State: those tell of changes in queued events alone.
+    news = [gr.Textbox(visible="hidden", show_label=False, elem_classes="tour-news") for _ in range(BEYOND)]
     with gr.Walkthrough(selected=1, elem_id="tour") as walk:
         for number in range(1, STEPS + 1):
             with gr.Step(text(f"{number}.title"), id=number, elem_id=f"tour-{number}") as opened:
@@ -50,7 +48,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
                         "Next →" if number < STEPS else tour("en")["beyond.open"], size="sm",
                         variant="primary" if number < STEPS else "secondary", elem_id=f"tour-next-{number}",
                     )  # fmt: skip
-            _connect(desks, desk_key, stop, [opened.select], [about.change], lambda x, number=number: x.step == number)
+            _connect(desks, desk_key, stop, [opened.select, news[number - 1].change])
             for button, to in ((back, number - 1), (on, number + 1)):
                 if to <= STEPS:
                     button.click(lambda to=to: (gr.Walkthrough(selected=to), to), None, [walk, jump], queue=False,
@@ -61,32 +59,33 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
     with gr.Accordion(text("beyond.title"), open=False, elem_id="tour-beyond") as beyond:
         stop = repair()
     stops.append(stop)
+    _connect(desks, desk_key, stop, [news[-1].change])
     quiet = dict(queue=False, show_progress="hidden", api_visibility="private")
     led = [
-        on.click(partial(_unfold, desks), desk_key, beyond, **quiet),  # the last step's
-        jump.input(partial(_go, desks), [desk_key, jump], [walk, beyond], **quiet),
+        on.click(partial(_unfold, desks), desk_key, [beyond, news[-1]], **quiet),  # the last step's
+        jump.input(partial(_go, desks), [desk_key, jump], [walk, beyond, news[-1]], **quiet),
     ]
     for way in led:
         way.then(None, None, None, js=SCROLL, api_visibility="private")
-    folded = beyond.expand(partial(_fold, desks, True), desk_key, None, **quiet)
-    beyond.collapse(partial(_fold, desks, False), desk_key, None, **quiet)
-    arrived = [about.change, *(x.then for x in (*led, folded))]
-    _connect(desks, desk_key, stop, [], arrived, lambda x: x.beyond)
-
-    late = [x for x in stops if x.again]
-    outputs = [about, *(y for x in stops for y in x.fitted), *(y for x in late for y in x.outputs[: x.redrawn])]
+    beyond.expand(partial(_fold, desks, True), desk_key, news[-1], **quiet)
+    beyond.collapse(partial(_fold, desks, False), desk_key, news[-1], **quiet)
 
     def draw(desk: Desk) -> list:
-        drawn = [f"{desk.scores.digest} {desk.language}" if desk.scores is not None else ""]
-        drawn += [y for x in stops for y in x.ranges(desk)]
-        for x in late:
-            drawn += x.again(desk)
-        return drawn
+        return [*(_news(desk, n) for n in range(1, BEYOND + 1)), *(y for x in stops for y in x.ranges(desk))]
 
     def state(desk: Desk) -> tuple:
         return whole(desk), desk.teaching.version, desk.language
 
-    return Part(outputs, draw, [y for x in stops for y in x.starts], state)
+    return Part([*news, *(y for x in stops for y in x.fitted)], draw, [y for x in stops for y in x.starts], state)
+
+
+def _news(desk: Desk, number: int):
+    """What a stop is drawn for: model, language, and what was found so far. Of those that are seen alone: the others
+    are drawn when they are opened."""
+    seen = desk.teaching.beyond if number == BEYOND else desk.teaching.step == number
+    if not seen or desk.scores is None:
+        return gr.skip()
+    return f"{desk.scores.digest} {desk.language} {desk.teaching.version}"
 
 
 def _arrive(desks: Desks, number: int, key: str, begun: bool) -> list:
@@ -99,18 +98,19 @@ def _arrive(desks: Desks, number: int, key: str, begun: bool) -> list:
 
 def _go(desks: Desks, key: str, to: int) -> list:
     """To a step of the list, or to what comes after them."""
-    return [gr.skip(), _unfold(desks, key)] if to == BEYOND else [gr.Walkthrough(selected=to), gr.skip()]
+    return [gr.skip(), *_unfold(desks, key)] if to == BEYOND else [gr.Walkthrough(selected=to), gr.skip(), gr.skip()]
 
 
-def _unfold(desks: Desks, key: str) -> gr.Accordion:
+def _unfold(desks: Desks, key: str) -> list:
     """Open what comes after the tour."""
-    _fold(desks, True, key)
-    return gr.Accordion(open=True)
+    return [gr.Accordion(open=True), _fold(desks, True, key)]
 
 
-def _fold(desks: Desks, opened: bool, key: str) -> None:
+def _fold(desks: Desks, opened: bool, key: str):
     """Note whether what comes after the tour is open."""
-    desks.at(key).teaching.beyond = opened
+    desk = desks.at(key)
+    desk.teaching.beyond = opened
+    return _news(desk, BEYOND)
 
 
 def stop_of(number: int, desks: Desks) -> Stop:
@@ -121,11 +121,9 @@ def stop_of(number: int, desks: Desks) -> Stop:
     return alone[number]() if number in alone else working[number](desks)
 
 
-def _connect(
-    desks: Desks, desk_key: gr.Textbox, stop: Stop, opened: list, arrived: list, shown: Callable[[Teaching], bool]
-) -> None:
-    """Compute the step when it is opened and whenever one of its controls moves; and, if it is what is `shown`, when
-    something has arrived: a model, a language, or somebody."""
+def _connect(desks: Desks, desk_key: gr.Textbox, stop: Stop, drawing: list) -> None:
+    """Compute the step when one of its controls moves or what is `drawing` happens: it is opened, or there is news. All
+    by one event, whose calls the page makes one after the other: an answer never comes after that to a later call."""
 
     def event(key: str, *values) -> list:
         desk = desks.at(key)
@@ -134,16 +132,10 @@ def _connect(
         except LVLMError as error:
             return [words.notice(str(error), "error"), *[gr.skip()] * (len(stop.outputs) - 1)]
 
-    def again(key: str, *values) -> list:
-        return event(key, *values) if shown(desks.at(key).teaching) else [gr.skip()] * len(stop.outputs)
-
     event.__name__, event.__doc__ = stop.name, stop.about
-    for trigger in arrived:  # a `then` stands by itself
-        trigger(again, [desk_key, *stop.controls], stop.outputs, show_progress="hidden", concurrency_limit=None,
-                api_visibility="private")  # fmt: skip
     moved = [x.submit if isinstance(x, gr.Textbox) else x.input for x in stop.controls]
     gr.on(
-        [*opened, *moved],
+        [*drawing, *moved],
         event,
         [desk_key, *stop.controls],
         stop.outputs,

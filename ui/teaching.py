@@ -59,16 +59,6 @@ class Stored:
     answers: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What Taylor's estimate was last looked at with."""
-
-    sample: int
-    layer: int
-    head: int
-    signed: bool
-
-
 @dataclass
 class Teaching:
     """A visitor's way through the tour; all of it about the model at hand."""
@@ -78,7 +68,6 @@ class Teaching:
     answers: dict[tuple, list[str]] = field(default_factory=dict)  # (picture, method, ratio) → what was said
     trained: list[Trained] = field(default_factory=list)
     stored: Stored | None = None
-    looked: Looked | None = None
     beyond: bool = False  # whether what comes after the tour is open
     goal: Goal = field(default_factory=Goal)
     digest: str = ""  # of the model

@@ -41,7 +41,6 @@ def test_the_tour_from_the_first_step_to_the_advice(bundled, page):  # noqa: F81
         if number == 4:
             page.click("#tour-taylor-all")
             page.wait_for_selector("#tour-taylor-found >> text=Over 72 heads")
-            page.wait_for_selector("#job .job", state="detached")  # its end draws the step again, as it was
             page.fill("#tour-taylor-head input[type=number]", "4")
             page.press("#tour-taylor-head input[type=number]", "Enter")
             page.wait_for_selector("#tour-taylor-found h3 >> text=Head 4 of layer 8")
@@ -63,8 +62,9 @@ def test_the_tour_from_the_first_step_to_the_advice(bundled, page):  # noqa: F81
         if number < 10:
             page.click(f"#tour-next-{number}")
     page.fill("#tour-goal-memory input[type=number]", "70")
+    page.wait_for_selector("#tour-advisor-found h3 >> text=8 bits alone")
     page.uncheck("#tour-goal-int8 input")
-    page.wait_for_selector("#tour-advisor-found >> text=/competing, \\d/")
+    page.wait_for_selector("#tour-advisor-found h3 >> text=/competing, \\d/")
     said = found(page, "advisor")
     page.click("#tour-apply")
     page.get_by_role("tab", name="Prune").click()

@@ -154,6 +154,22 @@ def test_heads_pile_up_layer_by_layer(desks):
     assert len(found) == len(desk.teaching.switched[0].effects) == sum(x.groups for x in desk.model.anatomy.layers)
 
 
+def test_a_step_has_one_event_and_writes_back_no_choice_that_holds(desks):
+    """The page makes the calls of one event one after the other, so that no answer comes after that to a later call;
+    and what is typed while an answer is on its way is not overwritten by what was asked."""
+    import gradio as gr
+
+    desk = opened(desks)
+    with gr.Blocks() as app:
+        learn.build(desks, gr.Textbox())
+        stop = learn.stop_of(4, desks)
+    for name in ("tour-units-found", "tour-taylor-found", "tour-projector-found", "tour-takeover-found"):
+        place = next(x for x in app.blocks.values() if getattr(x, "elem_id", None) == name)
+        assert len([x for x in app.fns.values() if place in x.outputs]) == 1, name
+    held, moved = (stop.show(desk, 0, 2, number, False)[3].constructor_args for number in (1, 99))
+    assert "value" not in held and moved["value"] == held["maximum"] == 3
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_chosen_head_is_told_of_both_ways(desks, signed):
     """In words and in the figure: what Taylor says of it, the real change without it, and its place in its layer by

@@ -32,8 +32,9 @@ def _place(desk: Desk, kind: str, index, number) -> tuple[int, int, Dial]:
     if index is None or number is None or not 0 <= index < len(layers):
         raise BadPlan(f"Layer and number are whole numbers: choose a layer from 0 to {len(layers) - 1}.")
     most = (layers[index].groups if kind == "heads" else layers[index].neurons) - 1
-    number = max(0, min(number, most))
-    return index, number, Dial(maximum=most, value=number)
+    fitting = max(0, min(number, most))
+    # What holds is not written back: something else may have been typed since.
+    return index, fitting, Dial(maximum=most) if fitting == number else Dial(maximum=most, value=fitting)
 
 
 def _named(desk: Desk, kind: str, number: int) -> str:
@@ -193,26 +194,19 @@ def taylor(desks: Desks) -> Stop:
         teaching.of(desk)
         index, number, range_ = _place(desk, "heads", index, number)
         teaching.heads_of(desk, whole(sample), index)
-        desk.teaching.looked = teaching.Looked(whole(sample), index, number, bool(signed))
-        return [*again(desk), range_]
-
-    def again(desk: Desk) -> list:
-        looked = desk.teaching.looked
-        if looked is None or looked.sample not in desk.teaching.switched:
-            return [gr.skip()] * 3
-        seen, tell = desk.teaching.switched[looked.sample], speaking(desk)
-        count, one = len(seen.effects), teaching.lesson(looked.sample)
-        place = seen.place(looked.layer, looked.head, looked.signed)
+        seen, tell = desk.teaching.switched[whole(sample)], speaking(desk)
+        count, one = len(seen.effects), teaching.lesson(whole(sample))
+        place = seen.place(index, number, bool(signed))
         said = tell(
             "4.agree" if place.by_estimate == place.by_change else "4.differ",
-            number=looked.head, layer=looked.layer, estimated=place.by_estimate, real=place.by_change, of=place.of,
+            number=number, layer=index, estimated=place.by_estimate, real=place.by_change, of=place.of,
         )  # fmt: skip
         together = tell("4.found", count=count, rho=f"{seen.rank_correlation:.2f}")
-        read = tell("4.signed") if looked.signed else tell("4.read", loss=words.significant(seen.loss))
+        read = tell("4.signed") if signed else tell("4.read", loss=words.significant(seen.loss))
         read = f"{together if count >= ENOUGH else tell('4.few', count=count)} {read}"
         asked = f"{words.escape(one.question)} → <b>{words.escape(one.answer)}</b>"
-        drawn = pictures.effects(seen, place.effect, looked.signed, tell)
-        return [heading(said, read, desk, _both_ways(tell, place, looked.signed)), drawn, f"<p>{asked}</p>"]
+        drawn = pictures.effects(seen, place.effect, bool(signed), tell)
+        return [heading(said, read, desk, _both_ways(tell, place, bool(signed))), drawn, f"<p>{asked}</p>", range_]
 
     def switch_off_every_head(key: str, sample):
         """Hold Taylor's estimate against the real change of the loss for every head of the model."""
@@ -225,8 +219,6 @@ def taylor(desks: Desks) -> Stop:
         [found, shown, about, head],
         show,
         [Start(every.click, switch_off_every_head, [sample])],
-        again,
-        redrawn=3,
         fitted=[index],
         ranges=layers,
     )

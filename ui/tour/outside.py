@@ -35,16 +35,16 @@ def projector(desks: Desks) -> Stop:
     def show(desk: Desk) -> list:
         known = lines.ours("parts", teaching.measured(desk, "parts"))
         if not known:
-            return [*again(desk), "", gr.Plot(visible=False)]
+            return [*trained(desk), "", gr.Plot(visible=False)]
         tell = speaking(desk)
         drawn = figures.experiment("ratio", known)
         return [
-            *again(desk),
+            *trained(desk),
             heading(tell("6.shipped"), tell("6.shipped_read", model=desk.shared.name), desk),
             gr.Plot(drawn, visible=True),
         ]
 
-    def again(desk: Desk) -> list:
+    def trained(desk: Desk) -> list:
         seen, tell = desk.teaching.trained, speaking(desk)
         task = tell("6.try", steps=teaching.TRAINING_STEPS, questions=9 * teaching.QUESTIONS)
         if not seen:
@@ -67,8 +67,6 @@ def projector(desks: Desks) -> Stop:
         [found, shown, instruction, told, shipped],
         show,
         [Start(train.click, train_projector, [way, much])],
-        again,
-        redrawn=3,
     )
 
 
@@ -189,11 +187,7 @@ def eight_bits(desks: Desks) -> Stop:
             found, shown = gr.HTML(elem_id="tour-int8-found"), figure("int8")
 
     def show(desk: Desk) -> list:
-        teaching.of(desk)
-        return again(desk)
-
-    def again(desk: Desk) -> list:
-        seen, tell = desk.teaching.stored, speaking(desk)
+        seen, tell = teaching.of(desk).stored, speaking(desk)
         if seen is None:
             return [heading(tell("9.none"), "", desk), gr.Plot(visible=False)]
         left = seen.sizes["both"] / seen.sizes["original"]
@@ -212,7 +206,6 @@ def eight_bits(desks: Desks) -> Stop:
         [found, shown],
         show,
         [Start(store.click, store_in_8_bits, [much, chosen])],
-        again,
     )
 
 

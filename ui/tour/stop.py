@@ -24,8 +24,8 @@ LATEX = [
 @dataclass(frozen=True)
 class Stop:
     """`show(desk, *controls)` computes the step and gives a value for each of `outputs`, of which the first says what
-    was found; it may raise LVLMError. `name` and `about` are the step's in the API; `starts` begin its long work, whose
-    end is drawn by `again(desk)`, and `ranges(desk)` fits `fitted` controls to the model."""
+    was found; it may raise LVLMError. `name` and `about` are the step's in the API; `starts` begin its long work, after
+    which it is shown again, and `ranges(desk)` fits `fitted` controls to the model."""
 
     name: str
     about: str
@@ -33,11 +33,8 @@ class Stop:
     outputs: list[Component]
     show: Callable[..., list]
     starts: list[Start] = field(default_factory=list)
-    again: Callable[[Desk], list] | None = None
-    redrawn: int | None = None  # so many of the outputs `again` gives; None: all
     fitted: list[Component] = field(default_factory=list)
     ranges: Callable[[Desk], list] = lambda desk: []
-    others: list = field(default_factory=list)  # further triggers of `show`
 
 
 def speaking(desk: Desk) -> Callable[..., str]:
