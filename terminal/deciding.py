@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
+from terminal.choosing import OF_BALANCED, choosing
 from terminal.console import check_free, columns, progress, show, verb, write_plan
-from terminal.options import (
-    OF_BALANCED, Contiguous, Data, DepthShare, Drop, Force, Images, Json, Method, Metric, Model, OutFile, Pin, Protect,
-    ProtectFirst, ProtectLast, Ranking, RoundTo, Seed, Share, Style, Target, Taylor, Unit,
-)  # fmt: skip
+from terminal.options import Data, Force, Images, Json, Model, OutFile, Seed, Share, Style, Taylor, Unit
 
 
 @verb
@@ -85,25 +83,13 @@ def calibrate(
 
 
 @verb
+@choosing
 def plan(
     ctx: typer.Context,
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="Scores file that `calibrate` wrote.")],
     out: OutFile,
-    method: Method = "widthwise",
-    ratio: Share = 0.3,
-    budget: Target = None,
+    chosen: dict,
     published: Annotated[float | None, typer.Option(help="Instead: the paper's share of each layer.")] = None,
-    metric: Metric = "parameters",
-    importance: Unit = "taylor",
-    ranking: Ranking = "layer",
-    protect: Protect = None,
-    protect_first: ProtectFirst = 0,
-    protect_last: ProtectLast = 0,
-    pin: Pin = None,
-    drop: Drop = None,
-    contiguous: Contiguous = False,
-    round_to: RoundTo = 1,
-    depth_share: DepthShare = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -115,14 +101,7 @@ def plan(
         raise typer.BadParameter("--published sets every other choice itself: give it alone.")
     check_free(out, force)
     known = Scores.load(scores)
-    if published is not None:
-        made = published_plan(known, published)
-    else:
-        made = make_plan(
-            known, method, ratio, metric=metric, budget=budget, importance=importance, ranking=ranking,
-            protect=protect or (), protect_first=protect_first, protect_last=protect_last, contiguous=contiguous,
-            round_to=round_to, depth_share=depth_share, pinned=units(pin), forced=units(drop),
-        )  # fmt: skip
+    made = make_plan(known, **chosen) if published is None else published_plan(known, published)
     write_plan(made, out, as_json)
 
 
@@ -156,6 +135,7 @@ def search(
 
 
 @verb
+@choosing
 def rounds(
     ctx: typer.Context,
     model: Model,
@@ -170,20 +150,8 @@ def rounds(
     seed: Seed = 0,
     style: Style = "repaired",
     taylor: Taylor = "weights",
-    method: Method = "widthwise",
-    ratio: Share = 0.3,
-    budget: Target = None,
-    metric: Metric = "parameters",
-    importance: Unit = "taylor",
-    ranking: Ranking = "layer",
-    protect: Protect = None,
-    protect_first: ProtectFirst = 0,
-    protect_last: ProtectLast = 0,
-    pin: Pin = None,
-    drop: Drop = None,
-    contiguous: Contiguous = False,
-    round_to: RoundTo = 1,
-    depth_share: DepthShare = None,
+    *,
+    chosen: dict,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -194,15 +162,12 @@ def rounds(
 
     said_once(ctx)
     check_free(out, force)
-    settings = CalibrationSettings(style, taylor, balanced=importance in OF_BALANCED)
+    settings = CalibrationSettings(style, taylor, balanced=chosen["importance"] in OF_BALANCED)
     found = load_samples(data, n=samples, seed=seed, images=images)
     with progress(as_json) as report:
         made = plan_in_rounds(
-            load(model, report=report, step="calibrate-checkpointing"), found, ratio, count, method=method,
-            budget=budget, settings=settings, repair=Repair() if repair else None, seed=seed, report=report,
-            metric=metric, importance=importance, ranking=ranking, protect=protect or (), protect_first=protect_first,
-            protect_last=protect_last, contiguous=contiguous, round_to=round_to, depth_share=depth_share,
-            pinned=units(pin), forced=units(drop),
+            load(model, report=report, step="calibrate-checkpointing"), found, rounds=count, settings=settings,
+            repair=Repair() if repair else None, seed=seed, report=report, **chosen,
         )  # fmt: skip
     write_plan(made, out, as_json)
 
@@ -213,10 +178,3 @@ def said_once(ctx: typer.Context) -> set[str]:
     if {"ratio", "budget"} <= given:
         raise typer.BadParameter("--ratio and --budget say the same thing twice: give one of them.")
     return given
-
-
-def units(texts: list[str] | None) -> list:
-    """Layers and heads by their texts. Raises BadPlan for one that is none."""
-    from pruning import Unit
-
-    return [Unit.parse(x) for x in texts or ()]

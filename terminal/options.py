@@ -17,28 +17,11 @@ Share = Annotated[float, typer.Option(help="Share of the language backbone to re
 # The library's own words; a test compares them.
 Style = Annotated[Literal["repaired", "paper"], typer.Option(help="Repaired computation, or as published.")]
 Taylor = Annotated[Literal["weights", "activations"], typer.Option(help="Eq. 4 as published, or its cheaper form.")]
-Method = Annotated[Literal["layerwise", "widthwise", "both"], typer.Option(help="Layers, heads and neurons, or both.")]
-Metric = Annotated[Literal["parameters", "bytes", "flops", "memory"], typer.Option(help="What the target counts.")]
 Unit = Annotated[
     Literal["taylor", "taylor-sum", "activation", "magnitude", "random", "image", "text", "balanced"],
     typer.Option(help="Ranks heads and neurons; the last three are for scores made with --balanced."),
 ]
-Ranking = Annotated[Literal["layer", "global"], typer.Option(help="Same share of every layer, or all units compete.")]
-OF_BALANCED = ("image", "text", "balanced")  # importance that only scores made so hold
 Suite = Annotated[
     Literal["scenes", "scenes-unseen-style", "skills", "skills-unseen-style", "gallery", "easy-vqa"],
     typer.Option(help="Held-out questions: the paper's nine kinds, each skill by itself, or easy-VQA's."),
-]
-# What a plan is made by besides:
-Target = Annotated[float | None, typer.Option(help="Instead: what the whole model may come to.")]
-Protect = Annotated[list[int] | None, typer.Option(metavar="LAYER", help="Keep it whole; may be repeated.")]
-ProtectFirst = Annotated[int, typer.Option(min=0, help="Keep so many first layers whole.")]
-ProtectLast = Annotated[int, typer.Option(min=0, help="Keep so many last layers whole.")]
-Pin = Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Keep layer 3, or its head: 3.2.")]
-Drop = Annotated[list[str] | None, typer.Option(metavar="UNIT", help="Force it out, whatever the scores.")]
-Contiguous = Annotated[bool, typer.Option("--contiguous", help="Layers go as one block.")]
-RoundTo = Annotated[int, typer.Option(min=1, help="Keep neurons in multiples of this.")]
-DepthShare = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Of `both`: the layers' part; else half, or as it comes out where all compete."),
 ]

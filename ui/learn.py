@@ -91,9 +91,12 @@ def _news(desk: Desk, number: int):
 def _arrive(desks: Desks, number: int, key: str, begun: bool) -> list:
     """Note which step somebody is at. The first that a page shows by itself leads on to where the tour was left."""
     teaching = desks.at(key).teaching
-    if begun:
+    by_itself = number == 1 and not begun
+    if not by_itself:
         teaching.step = number
-    return [teaching.step, gr.skip() if begun else gr.Walkthrough(selected=teaching.step), True]
+    # Nobody is led to where they are: they may have gone on since.
+    leads = by_itself and teaching.step != number
+    return [teaching.step, gr.Walkthrough(selected=teaching.step) if leads else gr.skip(), True]
 
 
 def _go(desks: Desks, key: str, to: int) -> list:

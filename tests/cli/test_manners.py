@@ -19,7 +19,7 @@ from pruning.plan import METHODS
 from pruning.solver import METRICS
 from samples import load_samples
 from scripts import document_cli
-from terminal import options
+from terminal import choosing, options
 from tests import tiny
 from tests.cli.commands import answered, refused, run
 from tests.test_layers import ROOT, imports
@@ -164,23 +164,21 @@ def test_help_needs_no_torch():
 
 
 def test_choices_are_the_librarys(folder, data):
-    """The words that options accept, which terminal/options.py repeats, are those that the library knows."""
+    """The words that options accept, which terminal/ repeats, are those that the library knows."""
 
     def words(choice):
         return set(get_args(get_args(choice)[0]))
 
-    assert (
-        words(options.Method) == set(METHODS)
-        and words(options.Metric) == set(METRICS)
-        and words(options.Suite) == set(SUITES)
-    )
+    assert words(choosing.Method) == set(METHODS)
+    assert words(choosing.Metric) == set(METRICS)
+    assert words(options.Suite) == set(SUITES)
     assert words(options.Unit) == set(
         calibrate(load(folder), load_samples(data, n=1), CalibrationSettings(balanced=True)).importance
     )
     for style in words(options.Style):
         for taylor in words(options.Taylor):
             CalibrationSettings(style, taylor)
-    for ranking in words(options.Ranking):
+    for ranking in words(choosing.Ranking):
         make_plan(tiny.scores(tiny.model()), ratio=0.1, ranking=ranking)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import string
 
+import gradio as gr
 import numpy as np
 import pytest
 
@@ -99,8 +100,6 @@ def opened(desks):
 def test_every_step_computes_on_the_model_at_hand(desks, language):
     """Each step's function gives a value for each of its outputs, with figures where something was found, in words of
     the desk's language without holes."""
-    import gradio as gr
-
     desk = opened(desks)
     desk.speak(language)
     with gr.Blocks():
@@ -124,8 +123,6 @@ def test_every_step_computes_on_the_model_at_hand(desks, language):
 )  # fmt: skip
 def test_what_nobody_can_mean_gets_a_sentence(desks, number, values):
     """A layer, picture, sample, ratio or goal that is none, and no question, are refused in words."""
-    import gradio as gr
-
     desk = opened(desks)
     with gr.Blocks(), pytest.raises(LVLMError):
         learn.stop_of(number, desks).show(desk, *values)
@@ -157,8 +154,6 @@ def test_heads_pile_up_layer_by_layer(desks):
 def test_a_step_has_one_event_and_writes_back_no_choice_that_holds(desks):
     """The page makes the calls of one event one after the other, so that no answer comes after that to a later call;
     and what is typed while an answer is on its way is not overwritten by what was asked."""
-    import gradio as gr
-
     desk = opened(desks)
     with gr.Blocks() as app:
         learn.build(desks, gr.Textbox())
@@ -170,12 +165,20 @@ def test_a_step_has_one_event_and_writes_back_no_choice_that_holds(desks):
     assert "value" not in held and moved["value"] == held["maximum"] == 3
 
 
+def test_a_page_leads_to_where_the_tour_was_left_and_nobody_back(desks):
+    """Once, from the first step; who went on before the page had shown the first, or is there, is not moved."""
+    step = lambda number, begun: learn._arrive(desks, number, "a", begun)[:2]  # noqa: E731
+    stay = gr.skip()
+    assert step(1, False) == [1, stay] and step(2, False) == [2, stay] and step(3, True) == [3, stay]
+    at, walk = step(1, False)  # the page is refreshed
+    assert at == 3 and walk.constructor_args["selected"] == 3
+    assert step(3, True) == [3, stay] and step(1, True) == [1, stay]
+
+
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_chosen_head_is_told_of_both_ways(desks, signed):
     """In words and in the figure: what Taylor says of it, the real change without it, and its place in its layer by
     either, as the library has them; a head that the layer has not is the last one it has."""
-    import gradio as gr
-
     desk = opened(desks)
     with gr.Blocks():
         stop = learn.stop_of(4, desks)
