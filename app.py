@@ -29,6 +29,9 @@ def main() -> None:
         parser.error("--memory is how many GiB all models may take together: please give more than 0")
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, with nothing left behind
+    from ui import heap
+
+    heap.begin()  # before there are threads, and the libraries
     from lvlm.disk import home
     from lvlm.errors import LVLMError
 
@@ -37,9 +40,6 @@ def main() -> None:
     # one, for a dashboard that is not served here.
     os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**62)}
     os.environ["GRADIO_TEMP_DIR"] = str(home() / "served")  # what is handed in and out: gone with this process
-    from ui import heap
-
-    heap.bound()  # before there are threads
     from ui.page import build_app
     from ui.serving import OPEN, accounts, is_open, launch
 
@@ -51,6 +51,7 @@ def main() -> None:
         print(OPEN.format(host=choice.host, port=choice.port))
     app = build_app(choice.model, memory_gib=choice.memory, one_user=choice.one_user)
     heap.settle()
+    app.desks.prepare(choice.model)  # while the browser still draws the page
     launch(app, choice.port, choice.host, auth)
 
 

@@ -74,7 +74,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> Part:
         return [*(_news(desk, n) for n in range(1, BEYOND + 1)), *(y for x in stops for y in x.ranges(desk))]
 
     def state(desk: Desk) -> tuple:
-        return whole(desk), desk.teaching.version, desk.language
+        return whole(desk), desk.teaching.version, desk.teaching.step > 0
 
     return Part([*news, *(y for x in stops for y in x.fitted)], draw, [y for x in stops for y in x.starts], state)
 
@@ -92,7 +92,7 @@ def _arrive(desks: Desks, number: int, key: str, begun: bool) -> list:
     """Note which step somebody is at. The first that a page shows by itself leads on to where the tour was left."""
     teaching = desks.at(key).teaching
     by_itself = number == 1 and not begun
-    if not by_itself:
+    if not by_itself or not teaching.step:
         teaching.step = number
     # Nobody is led to where they are: they may have gone on since.
     leads = by_itself and teaching.step != number

@@ -12,6 +12,7 @@ from ui.shelf import Shelf
 from ui.workspace import Desks
 
 BUSY_SECONDS, IDLE_SECONDS = 0.25, 30.0  # between two looks at the desk
+AT_ONCE_SECONDS = 0.5  # for which a page waits for its model, which may be here already, before it draws that it loads
 # A tab keeps its key through a refresh. A tab that goes leaves it behind for the next one that comes with none, so that
 # a closed browser finds its desk again, and two open tabs never share one. Plain http has no crypto.randomUUID.
 # A link gets a desk of its own, so that nothing is lost by following it, and leaves the address: a refresh keeps what
@@ -92,7 +93,7 @@ def build_app(model: str, *, memory_gib: float | None = None, one_user: bool = F
                 return [gr.skip()] * (len(following) + len(outputs))
             desk = desks.peek(key)
             if desk.shared is None and desk.job is None:
-                desk.open(model)
+                desk.open(model).thread.join(AT_ONCE_SECONDS)
             # Before drawing: what changes meanwhile is drawn next time, and the next time comes soon.
             awake, now = desk.awake, [(desk.language, part.state(desk)) for part in parts]
             drawn = []

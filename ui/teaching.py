@@ -63,7 +63,7 @@ class Stored:
 class Teaching:
     """A visitor's way through the tour; all of it about the model at hand."""
 
-    step: int = 1
+    step: int = 0  # none was shown yet
     switched: dict[int, Effects] = field(default_factory=dict)  # sample → heads switched off so far
     answers: dict[tuple, list[str]] = field(default_factory=dict)  # (picture, method, ratio) → what was said
     trained: list[Trained] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Teaching:
     beyond: bool = False  # whether what comes after the tour is open
     goal: Goal = field(default_factory=Goal)
     digest: str = ""  # of the model
-    version: int = 0
+    version: int = 0  # of what long work found
 
 
 def of(desk) -> Teaching:
@@ -83,7 +83,7 @@ def of(desk) -> Teaching:
     digest = desk.model.digest()
     if desk.teaching.digest != digest:
         was = desk.teaching
-        desk.teaching = Teaching(was.step, beyond=was.beyond, digest=digest, version=was.version + 1)
+        desk.teaching = Teaching(was.step, beyond=was.beyond, digest=digest, version=was.version)
     return desk.teaching
 
 
@@ -188,6 +188,7 @@ def switch_all(desk, number: int):
             known = desk.teaching.switched.get(number)
             if known is None or layer not in {x.group.layer for x in known.effects}:
                 _add(desk, number, effects(model, sample, _heads(model, [layer])))
+                desk.teaching.version += 1
 
     return desk.start("Switch off every head", work)
 
@@ -202,7 +203,6 @@ def _add(desk, number: int, found: Effects) -> None:
     for x in (*(teaching.switched[number].effects if number in teaching.switched else ()), *found.effects):
         known[x.group.layer, x.group.unit] = x
     teaching.switched[number] = Effects(found.loss, tuple(known[x] for x in sorted(known)))
-    teaching.version += 1
 
 
 def plan_of(desk, method: str, ratio: float) -> Plan:

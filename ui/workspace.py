@@ -3,6 +3,7 @@ is freed; together they stay within a memory budget. Knows nothing of Gradio.
 """
 
 import asyncio
+import secrets
 import threading
 import time
 
@@ -57,6 +58,11 @@ class Desks:
             desk.seen = time.monotonic()
         texts.speak(desk.language)
         return desk
+
+    def prepare(self, name: str) -> None:
+        """Open a model before anybody is here, on a desk of the server's own, which is put away and cleared like any:
+        the first visitor waits only for what is left to do, and is told what fails when it fails again."""
+        self.at(secrets.token_urlsafe()).open(name)
 
     def _make_room(self) -> None:
         for desk in [x for x in self._desks.values() if x.shared is None and x.job is None and x.resting is None]:

@@ -158,7 +158,7 @@ def test_open_calibrate_prune_and_ask_both(bundled, page):
     assert "widthwise" in page.inner_text("#prune") and "30" in page.inner_text("#cards")
 
     page.click("#tabs >> text=More: protected layers")
-    page.fill("#samples input[type=number]", "5")
+    page.fill("#samples input[type=number]", "40")  # seconds, on a page that is busy, too
     page.click("#calibrate")
     page.wait_for_selector("#job .job")  # progress is to be seen
     page.wait_for_selector("#job .job", state="detached")
@@ -348,8 +348,7 @@ def test_bad_questions_and_models_get_a_sentence(endless, page, tmp_path):
 
 
 def test_the_first_usable_page_is_quick(tmp_path, chromium):
-    """From launch to both plots drawn on the bundled model: at most twice the bar of 15 s, which benchmarks/redraw.py
-    holds it to on an idle machine."""
+    """From launch to both plots drawn on the bundled model: at most 15 s."""
     app = Served("pocket-llava", tmp_path / "app.txt")
     try:
         app.wait()
@@ -359,7 +358,7 @@ def test_the_first_usable_page_is_quick(tmp_path, chromium):
         page.wait_for_selector("#prune:enabled", timeout=PATIENCE)
         times = psutil.Process(app.process.pid).cpu_times()
         # On a machine that is busy with other things, what counts is the time the app itself took.
-        assert min(time.monotonic() - app.began, times.user + times.system) <= 30
+        assert min(time.monotonic() - app.began, times.user + times.system) <= 15
         page.close()
     finally:
         app.stop()

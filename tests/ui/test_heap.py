@@ -56,10 +56,12 @@ import gc, weakref
 from ui import heap
 class Kept:
     pass
+heap.begin()
+assert not gc.isenabled()
 kept = Kept()
 kept.itself = kept
 heap.settle()
-assert gc.get_freeze_count() > 1000
+assert gc.isenabled() and gc.get_freeze_count() > 1000
 left = Kept()
 left.itself = left
 seen = [weakref.ref(x) for x in (kept, left)]

@@ -220,6 +220,23 @@ def test_a_newer_job_wins(desk):
     assert desk.samples == 5 and len(desk.scores.sample_ids) == 5
 
 
+def test_the_first_visitor_finds_the_model_there(desks, monkeypatch):
+    """Prepared, a model is loaded and calibrated before anybody comes, once; the desk that it lies on meanwhile is
+    nobody's, and left as any other. What cannot be prepared is told to who asks for it."""
+    loaded, load = [], desks.shelf._load
+    monkeypatch.setattr(desks.shelf, "_load", lambda name, **how: (loaded.append(name), load(name, **how))[1])
+    desks.prepare("one")
+    first = desks.at("a")
+    assert wait(first.open("one")).state == "done" and loaded == ["one"]
+    (own,) = [x for x in desks._all() if x is not first]
+    assert first.scores is own.scores and len(own.id) > 20 and not own.busy
+    own.seen = first.seen = -100_000
+    desks.sweep()
+    assert desks.shelf.names == [] and desks._all() == []
+    desks.prepare("broken")
+    assert wait(desks.at("b").open("broken")).state == "failed" and desks.at("b").notice
+
+
 def test_left_desks_are_cleared(desk, desks):
     """A desk nobody came back to gives its model back."""
     desk.seen -= 100_000
