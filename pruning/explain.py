@@ -46,10 +46,10 @@ def units(names) -> str:
 
 
 def way(plan) -> str:
-    """How a plan chooses what goes, in a word or two: "widthwise", "widthwise, competing", "searched, balanced"."""
+    """How a plan chooses what goes, in a few words: "widthwise", "both ways, competing", "searched, balanced"."""
     about = plan.settings
     searched = about.get("ranking") == "search"
-    found = ["searched" if searched else plan.method]
+    found = ["searched" if searched else "both ways" if plan.method == "both" else plan.method]
     if plan.method != "layerwise" or searched:  # whole layers go by block influence, whatever is said of their units
         found += ["competing"] * (about.get("ranking") == "global")
         found += ["balanced"] * (about.get("importance") == "balanced")

@@ -13,7 +13,11 @@ from ui.studio import Studio
 from ui.texts import say
 from ui.workspace import DEFAULT_RATIO, DEFAULT_SAMPLES, Desk, Desks
 
-METHODS = [("Heads and neurons (widthwise)", "widthwise"), ("Whole layers (layerwise)", "layerwise")]
+METHODS = [
+    ("Heads and neurons (widthwise)", "widthwise"),
+    ("Whole layers (layerwise)", "layerwise"),
+    ("Layers, heads and neurons (both ways)", "both"),
+]
 SHARES = [("Every layer gives the same share", "layer"), ("What matters least anywhere goes", "global")]
 PUBLISHED = "The paper takes the same share of each."
 WHY_NO_SHARES = "Whole layers go: none is shared out."

@@ -82,7 +82,7 @@ _HOLDS = {  # what fields of these names hold; others hold anything
     "number": r"[-−+]?[\d.,]+",
     "ranges": r"[\d–, ]+",
     "last": r"[\d–]+",
-    "method": r"[a-z]+(?:, [a-z]+)*",
+    "method": r"(?:both )?[a-z]+(?:, [a-z]+)*",
     "go": "goes|go",
     "trained": r"projector|LoRA|all weights",
     "heads": r"[\d,]+ attention heads?(?: \(.*\))?",

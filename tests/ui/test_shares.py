@@ -10,6 +10,7 @@ from lvlm import load
 from lvlm.errors import BadPlan, LVLMError
 from lvlm.model import weights_digest
 from pruning import Plan, Search, Unit, make_plan, plan_in_rounds, prune
+from pruning.plan import METHODS
 from tests.ui.conftest import chatty, wait
 from ui import casefile, links, picking, planned, reopening, replay, told
 from ui import prune as tab
@@ -50,6 +51,23 @@ def test_competing_follows_the_controls_like_everything_else(desk):
     assert "统一排名" in retell(desk.pruned.title)
     desk.wish("layerwise", 0.3, 0, 0, "global")
     assert tab._choices(desk)[1].interactive is False and tab._choices(desk)[1].info
+
+
+@pytest.mark.parametrize("ranking, named, told", [
+    ("layer", "both ways", "两者兼用"), ("global", "both ways, competing", "两者兼用（统一排名）")])  # fmt: skip
+def test_layers_go_beside_heads_and_neurons(desk, ranking, named, told):
+    """Every method of the library can be chosen; both at once is planned, named in both languages, linked and pruned."""
+    assert {value for _, value in tab.METHODS} == set(METHODS)
+    desk.wish("both", 0.5, 0, 0, ranking)
+    assert desk.plan.to_json() == make_plan(desk.scores, "both", 0.5, ranking=ranking).to_json()
+    method, shares = tab._choices(desk)
+    assert method == "both" and shares.value == ranking and shares.interactive
+    link = links.read(dict(parse_qsl(links.write(desk, "")[0])))
+    assert (link.method, link.ranking) == ("both", ranking)
+    wait(desk.prune())
+    assert desk.pruned.title.endswith(named) and desk.pruned.plan is desk.plan
+    speak("zh")
+    assert told in retell(desk.pruned.title)
 
 
 def test_a_search_plans_and_the_next_move_plans_as_ever(desk):
@@ -206,6 +224,8 @@ def test_the_script_of_a_session_searches_and_competes(tmp_path, monkeypatch):
     wait(desk.calibrate(2))
     desk.wish("widthwise", 0.3, 0, 0, "global")
     wait(desk.prune())
+    desk.wish("both", 0.4, 0, 0, "global")
+    wait(desk.prune())
     wait(picking.search(desk))
     wait(desk.prune())
     wait(desk.calibrate(2, True))
@@ -223,9 +243,9 @@ def test_the_script_of_a_session_searches_and_competes(tmp_path, monkeypatch):
     )
     made: dict = {}
     exec(text, made)
-    for name in ("pruned-1", "pruned-2", "pruned-3", "pruned-4"):
+    for name in ("pruned-1", "pruned-2", "pruned-3", "pruned-4", "pruned-5"):
         assert made[name.replace("-", "_")].digest() == desk.variants.get(name).model.digest()
-    assert len({x.model.digest() for x in desk.variants}) == 5
+    assert len({x.model.digest() for x in desk.variants}) == 6
     desk.close()
 
 
