@@ -57,6 +57,7 @@ def experiment(x: str, lines: Sequence[Line], under: Sequence[Printed] = (), bar
             hovertext=line.told,
             hoverinfo="text",
         )  # fmt: skip
+    names = {x.name for x in lines}
     for line in lines:
         colour, dash, symbol = line.look
         show = len(lines) <= CROWDED and bool(np.isfinite(line.low).all())
@@ -77,12 +78,14 @@ def experiment(x: str, lines: Sequence[Line], under: Sequence[Printed] = (), bar
             ),
             hovertext=line.told,
             hoverinfo="text",
+            legendgroup=line.twin or line.name,
+            showlegend=line.twin not in names,
         )
     for ratio, bar in (bars or {}).items():
         figure.add_shape(type="line", x0=100 * ratio - 4, x1=100 * ratio + 4, y0=100 * bar, y1=100 * bar,
                          line=dict(color=VARIANT_COLOURS["recovered"], width=2, dash="dot"))  # fmt: skip
-    every = [*lines, *under]
-    look(figure, 400 + 8 * max(0, len(every) - CROWDED), say(X_TITLES[x]), say("kept (% of the original)"))
+    named = [x for x in figure.data if x.showlegend is not False]  # a phone has them below one another
+    look(figure, 400 + 8 * max(0, len(named) - CROWDED), say(X_TITLES[x]), say("kept (% of the original)"))
     _ground(figure, x)
     figure.update_yaxes(range=_span(lines, under), showgrid=True)
     return _legend(figure)
@@ -123,7 +126,7 @@ def _legend(figure: go.Figure, y: float = -0.19) -> go.Figure:
     """Names under the figure."""
     figure.update_layout(
         showlegend=True,
-        legend=dict(orientation="h", y=y, yanchor="top", x=0, xanchor="left", font=dict(size=12)),
+        legend=dict(orientation="h", tracegroupgap=0, y=y, yanchor="top", x=0, xanchor="left", font=dict(size=12)),
         margin=dict(t=26),
     )  # fmt: skip
     return figure

@@ -56,6 +56,7 @@ class Line:
     high: np.ndarray
     told: tuple[str, ...]  # hover sentences
     symbols: tuple[str, ...] = ()  # where points of one line differ
+    twin: str = ""  # the line whose look, unfilled, it shares, and which names both in a legend
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def _line(experiment: str, about: dict, rows: pd.DataFrame, x: str) -> Line:
     scale = 1 if x == "calibration" else 100
     values = (rows[c].to_numpy(float) for c in ("AVG-%", "low", "high"))
     symbols = tuple(METHOD_LOOKS.get(m, ("", "", "circle"))[2] for m in methods)
-    return Line(name, look, scale * rows[x].to_numpy(float), *values, told, symbols)
+    twin = say(WAY_LOOKS[about["method"], about["chosen"]][0]) if experiment == "beyond" and about["repair"] else ""
+    return Line(name, look, scale * rows[x].to_numpy(float), *values, told, symbols, twin)
 
 
 def _appearance(experiment: str, about: dict) -> tuple[str, tuple[str, str, str]]:

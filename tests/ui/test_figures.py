@@ -42,6 +42,19 @@ def test_no_two_lines_look_alike(tables, name):
     assert len({x.look for x in drawn}) == len({x.look[1:] for x in drawn}) == len(drawn)
 
 
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_line_is_named_once_in_the_legend(tables, name):
+    """By itself, or together with the line that it is the filled twin of, in whose group it comes and goes."""
+    drawn = lines.ours(name, tables[name])
+    traces = figures.experiment(lines.axis(name), drawn).data
+    named = [x.legendgroup for x in traces if x.showlegend]
+    assert sorted(named) == sorted({x.legendgroup for x in traces})
+    for line, trace in zip(drawn, traces, strict=True):
+        assert trace.name == line.name and trace.legendgroup == (line.twin or line.name)
+        assert trace.showlegend == (line.twin not in {x.name for x in drawn})
+    assert (len(named) < len(drawn)) == (name == "beyond")
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_titles_say_what_the_numbers_say(tables, name):
     """Every experiment's figure has a sentence with a number in it; where too little is measured, its plain title."""
