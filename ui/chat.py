@@ -149,6 +149,13 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
                 yield [*still, *drawn]
             yield [*still, *compared.draw(desk)]
 
+    def catch_up(key: str) -> Iterator[list]:
+        """What a page that arrives follows. Where nothing is being answered it has drawn all there is, and more may
+        come before this does: nothing is drawn over it."""
+        desk = desks.at(key)
+        answering = desk.answering is not None and desk.answering.busy
+        yield from follow(key) if answering or desk.looking.busy else [[gr.skip()] * len(talking)]
+
     said = [*talking, question, refusal]
 
     def asked(desk: Desk, text: str, how: How) -> Iterator[list]:
@@ -310,7 +317,7 @@ def build(desks: Desks, desk_key: gr.Textbox) -> tuple[Part, Callable, list]:
         Start(prune.click, prune_first),
     ]
     changing = [who, *(x for pane in shown for x in (pane.column, pane.head)), int8, prune, *hows, afresh, *laid]
-    return Part(changing, draw, starts, lambda desk: (*whole(desk), desk.answered)), follow, talking
+    return Part(changing, draw, starts, lambda desk: (*whole(desk), desk.answered)), catch_up, talking
 
 
 def _why(last: Exchange | None, busy: bool) -> str:

@@ -8,6 +8,7 @@ from lvlm.chat import ChatStats
 from tests import tiny
 from tests.ui.conftest import machine_held, wait
 from ui import chat, looking, panes, scenes
+from ui.jobs import Job
 from ui.parting import parting
 from ui.shelf import Shelf
 from ui.talk import Answer, Exchange, How
@@ -35,6 +36,15 @@ def events(desks):
     with gr.Blocks() as app:
         chat.build(desks, gr.Textbox())
     return {x.api_name: x.fn for x in app.fns.values() if x.api_visibility == "public"}
+
+
+def test_a_page_that_arrives_follows_only_what_grows(desk, desks):
+    """Else it would draw the conversation once more, which may come after what was asked since."""
+    with gr.Blocks():
+        _, catch_up, talking = chat.build(desks, gr.Textbox())
+    assert list(catch_up("a")) == [[gr.skip()] * len(talking)]
+    desk.answering = Job("Answer", lambda report: None)  # waits for its turn
+    assert next(catch_up("a")) != [gr.skip()] * len(talking)
 
 
 def test_the_page_says_where_answers_part():
